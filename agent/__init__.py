@@ -1,0 +1,1 @@
+"""One machine: configuration, supervisor, plugin host, the `fieldpost` command."""

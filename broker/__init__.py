@@ -1,0 +1,1 @@
+"""The daemon's parts: store, exchange, schedule, identity, transports, plugin socket."""

@@ -1,0 +1,1 @@
+"""What plugin authors import: the SDK, and the bundled monitors and managers."""

@@ -1,0 +1,1 @@
+"""The open server: intake, accounts, operations, API."""

@@ -1,0 +1,152 @@
+"""
+Maps that travel, as classes: each field says its name on the wire and its kind, once, for both directions.
+
+    @frozen(kw_only=True)
+    class Hello:
+        oldest: int = field_of(INTEGER)
+        events: tuple[str, ...] = field_of(list_of(TEXT), name="event-names", default=())
+
+`to_map` leaves out optional fields that are None. `from_map` ignores fields that it does not know, so that either side
+can be newer, and refuses missing and mistyped ones by name.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from attrs import NOTHING, Attribute, field, fields
+
+from .errors import Malformed
+
+T = TypeVar("T")
+Read = Callable[[Any], Any]
+"""Turns a decoded value into a field's value, or raises Malformed."""
+
+
+def _exactly(kind: type, word: str) -> Read:
+    def read(value: Any) -> Any:
+        if type(value) is not kind:
+            raise Malformed(f"must be {word}, not {_word_for(value)}")
+        return value
+
+    return read
+
+
+def _word_for(value: Any) -> str:
+    words = {
+        str: "text",
+        bytes: "octets",
+        int: "an integer",
+        bool: "true or false",
+        list: "a list",
+        dict: "a map",
+    }
+    return "null" if value is None else words.get(type(value), type(value).__name__)
+
+
+TEXT = _exactly(str, "text")
+OCTETS = _exactly(bytes, "octets")
+INTEGER = _exactly(int, "an integer")
+BOOLEAN = _exactly(bool, "true or false")
+MAP = _exactly(dict, "a map")
+_LIST = _exactly(list, "a list")
+
+
+def NATURAL(value: Any) -> int:
+    """An integer of 0 or more that a database column can hold."""
+    number: int = INTEGER(value)
+    if not 0 <= number < 2**63:
+        raise Malformed(f"must be 0 or more and below 2**63, not {str(number)[:30]}")
+    return number
+
+
+def list_of(read: Read) -> Read:
+    """A list whose items are all of one kind; becomes a tuple."""
+
+    def read_list(value: Any) -> tuple[Any, ...]:
+        return tuple(_inside(index, read, item) for index, item in enumerate(_LIST(value)))
+
+    return read_list
+
+
+def map_of(cls: type[T]) -> Read:
+    """A map that is itself such a class."""
+
+    def read_map(value: Any) -> T:
+        return from_map(cls, value)
+
+    return read_map
+
+
+def optional(read: Read) -> Read:
+    """The same, or null."""
+
+    def read_optional(value: Any) -> Any:
+        return None if value is None else read(value)
+
+    return read_optional
+
+
+def field_of(
+    read: Read, *, name: str | None = None, default: Any = NOTHING, write: Read | None = None
+) -> Any:
+    """
+    A field of a class that travels.
+
+    `name` is its key on the wire where that is not the attribute's name with dashes; a field with a `default` may be
+    missing; `write` turns the attribute into what is encoded.
+    """
+    return field(default=default, metadata={"read": read, "name": name, "write": write})
+
+
+def to_map(value: Any) -> dict[str, Any]:
+    """The map of a value whose class has `field_of` fields."""
+    found = {}
+    for attribute, key, _, write in _columns(type(value)):
+        item = getattr(value, attribute.name)
+        if item is not None:
+            found[key] = write(item) if write else _plain(item)
+    return found
+
+
+def from_map(cls: type[T], value: Any) -> T:
+    """
+    The value of a class that a peer's map stands for.
+
+    Raises Malformed with the path of the field that is missing or wrong.
+    """
+    source = MAP(value)
+    arguments = {}
+    for attribute, key, read, _ in _columns(cls):
+        if key in source:
+            arguments[attribute.name] = _inside(key, read, source[key])
+        elif attribute.default is NOTHING:
+            raise Malformed(f"`{key}` is missing")
+    return cls(**arguments)
+
+
+_COLUMNS: dict[type, tuple[tuple["Attribute[Any]", str, Read, Read | None], ...]] = {}
+
+
+def _columns(cls: Any) -> tuple[tuple["Attribute[Any]", str, Read, Read | None], ...]:
+    """Attribute, key, reader and writer of each field, worked out once per class."""
+    if cls not in _COLUMNS:
+        _COLUMNS[cls] = tuple(
+            (a, a.metadata["name"] or a.name.replace("_", "-"), a.metadata["read"], a.metadata["write"])
+            for a in fields(cls)
+        )
+    return _COLUMNS[cls]
+
+
+def _plain(item: Any) -> Any:
+    if isinstance(item, tuple):
+        return [_plain(inner) for inner in item]
+    return to_map(item) if hasattr(type(item), "__attrs_attrs__") else item
+
+
+def _inside(key: object, read: Read, value: Any) -> Any:
+    try:
+        return read(value)
+    except Malformed as error:
+        text = str(error)
+        place = f"[{key}]" if isinstance(key, int) else f"`{key}`"
+        raise Malformed(f"{place} {text}" if text.startswith("must") else f"{place}: {text}") from None
