@@ -1,0 +1,90 @@
+# Everything a person or CI does here. Each target does its own set-up.
+
+PYTHON ?= python3
+DEBIAN_PYTHON ?= /usr/bin/python3
+ARGS ?=
+BUILD := build
+VENV := $(BUILD)/venv
+BIN := $(VENV)/bin
+DEBIAN_VENV := $(BUILD)/debian-venv
+DEBIAN_PACKAGES := python3-venv python3-twisted python3-attr python3-cbor2 python3-openssl python3-service-identity \
+	python3-psutil python3-click python3-rich python3-pytest python3-hypothesis python3-setuptools
+
+.PHONY: run test test-debian lint bench fuzz reliability conformance system-test docs clean
+.DELETE_ON_ERROR:
+
+run: $(VENV)/ready-to-run
+	@$(BIN)/fieldpost demo $(ARGS)
+
+test: $(VENV)/ready-to-test
+	$(BIN)/python -m pytest $(ARGS)
+
+# The same tests on the oldest dependencies that we support: Debian 12's own packages.
+test-debian: $(DEBIAN_VENV)/ready
+	$(DEBIAN_VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(VENV)/ready-to-lint $(BUILD)/types/fieldpost
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/ready-to-run
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+# The same properties as in `make test`, with many more random cases.
+fuzz: $(VENV)/ready-to-test
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/wire $(ARGS)
+
+# The simulations and crash tests of the promise, with many more random cases.
+reliability: $(VENV)/ready-to-test
+	HYPOTHESIS_PROFILE=reliability $(BIN)/python -m pytest tests/broker tests/server tests/plugins $(ARGS)
+
+conformance:
+	@echo "make conformance: the numbered statements belong to the session protocol, which is not built yet" >&2; exit 2
+
+system-test:
+	@echo "make system-test: needs the Debian packages, which are not built yet" >&2; exit 2
+
+# The documentation is Markdown; what it names must exist, and what exists must be named.
+docs: $(VENV)/ready-to-test
+	$(BIN)/python -m pytest tests/test_docs.py $(ARGS)
+
+clean:
+	rm -rf $(BUILD) dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Fieldpost needs Python 3.11 or newer; there is no $(PYTHON). Install it, or name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Fieldpost needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version 2>&1`. Name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Fieldpost needs Python's venv module; on Debian: apt install python3-venv" >&2; exit 1; }
+	@echo "making a virtual environment in $(VENV)" >&2
+	@$(PYTHON) -m venv $(VENV) >&2
+
+define INSTALL
+@echo "installing into $(VENV)" >&2
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(1)' >&2 || { echo "pip could not install Fieldpost's dependencies; its words are above" >&2; exit 1; }
+@touch $@
+endef
+
+$(VENV)/ready-to-run: $(VENV)/bin/python setup.cfg setup.py
+	$(call INSTALL)
+
+$(VENV)/ready-to-test: $(VENV)/ready-to-run
+	$(call INSTALL,[test])
+
+$(VENV)/ready-to-lint: $(VENV)/ready-to-test
+	$(call INSTALL,[test$(comma)lint])
+
+comma := ,
+
+$(DEBIAN_VENV)/ready: setup.cfg setup.py
+	@$(DEBIAN_PYTHON) -c 'import venv, ensurepip, setuptools, twisted, attr, cbor2, OpenSSL, service_identity, psutil, click, rich, pytest, hypothesis' \
+		|| { echo "make test-debian needs Debian's packages: apt install $(DEBIAN_PACKAGES)" >&2; exit 1; }
+	@$(DEBIAN_PYTHON) -m venv --system-site-packages $(DEBIAN_VENV) >&2
+	@$(DEBIAN_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable . >&2
+	@touch $@
+
+# Type checkers do not run import hooks, so they see the package through a link.
+$(BUILD)/types/fieldpost:
+	@mkdir -p $(@D)
+	@ln -sfn ../.. $@
