@@ -8,7 +8,7 @@ VENV := $(BUILD)/venv
 BIN := $(VENV)/bin
 DEBIAN_VENV := $(BUILD)/debian-venv
 DEBIAN_PACKAGES := python3-venv python3-twisted python3-attr python3-cbor2 python3-openssl python3-service-identity \
-	python3-psutil python3-click python3-rich python3-pytest python3-hypothesis python3-setuptools
+	python3-psutil python3-click python3-rich python3-pytest python3-hypothesis python3-setuptools python3-wheel
 
 .PHONY: run test test-debian lint bench fuzz reliability conformance system-test docs clean
 .DELETE_ON_ERROR:
