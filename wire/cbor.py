@@ -30,6 +30,9 @@ class Limits:
     """Values of all kinds, keys included."""
 
 
+DEFAULT_LIMITS = Limits()
+
+
 def encode(value: Value) -> bytes:
     """
     The octets of a value.
@@ -42,7 +45,7 @@ def encode(value: Value) -> bytes:
         raise LocalProtocolError(f"this value does not travel: {error}") from error
 
 
-def decode(octets: bytes, limits: Limits = Limits()) -> Value:
+def decode(octets: bytes, limits: Limits = DEFAULT_LIMITS) -> Value:
     """
     The value of octets that a peer sent, all of them.
 
