@@ -1,0 +1,92 @@
+"""What a plugin may ask of the process around it. All of it is passed in: nothing is global, nothing is the daemon."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorTime
+from twisted.logger import Logger
+
+from ..wire.message import Message
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Broker(Protocol):
+    """The broker as plugins see it. It may be away: then calls wait, within bounds, until it is back."""
+
+    def send(
+        self, plugin: str, message: Message, session_id: str | None = None, urgent: bool = False
+    ) -> "Deferred[None]":
+        """Fires once the broker's disk has the message; fails with MessageRefused or BufferFull."""
+
+    def open_session(self, plugin: str, scope: str | None = None) -> "Deferred[str]":
+        """The session id in force for a scope: the same until a resynchronize drops it."""
+
+    def handle(self, plugin: str, types: Sequence[str]) -> "Deferred[None]":
+        """From now on, deliver messages of these types to the plugin; also after a reconnect."""
+
+    def request_exchange(self, at_once: bool = False) -> "Deferred[None]":
+        """Ask for an urgent exchange, or for one at once."""
+
+
+class InThread(Protocol):
+    """Runs a function that may block in a thread of its own."""
+
+    def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Deferred[T]":
+        """The result or the failure comes with the Deferred, in the reactor's thread."""
+
+
+class Send(Protocol):
+    """Gives the broker a message of this plugin."""
+
+    def __call__(self, message: Message, *, urgent: bool = False) -> "Deferred[None]":
+        """Fires once the broker's disk has it; fails with MessageRefused or BufferFull."""
+
+
+class Later(Protocol):
+    """Calls a function after some seconds, unless the plugin is stopped before."""
+
+    def __call__(
+        self,
+        delay: float,
+        function: Callable[P, Awaitable[None] | None],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> IDelayedCall:
+        """What the function raises is logged with the plugin's name."""
+
+
+@frozen(kw_only=True)
+class Surroundings:
+    """What all plugins of one process share."""
+
+    broker: Broker
+    clock: IReactorTime
+    """Counts seconds and calls back; its zero means nothing."""
+    now: Callable[[], float]
+    """Seconds since 1970. It may be stepped, forwards and backwards."""
+    random: Random
+    in_thread: InThread
+    spawner: IReactorProcess
+
+
+@frozen(kw_only=True)
+class Context:
+    """What one plugin gets."""
+
+    name: str
+    settings: Any  # of the class that the plugin names as its Settings
+    log: Logger
+    clock: IReactorTime
+    now: Callable[[], float]
+    random: Random = field(repr=False)
+    send: Send
+    later: Later
+    request_exchange: Callable[[], "Deferred[None]"]
+    in_thread: InThread
+    spawner: IReactorProcess

@@ -1,0 +1,69 @@
+"""The plugins of one process: what the broker says finds the one that it is for."""
+
+from collections.abc import Iterator
+
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.logger import Logger
+
+from ..wire.local import NOT_HANDLED, RESYNCHRONIZE_CLIENTS, Deliver, Event, Outcome
+from .errors import PluginInvalid
+from .runner import Runner
+
+
+class Roster:
+    """All runners of a process. Runners are added before `start`."""
+
+    log = Logger()
+
+    def __init__(self) -> None:
+        self._runners: dict[str, Runner] = {}
+        self._stopping = False
+
+    def add(self, runner: Runner) -> None:
+        """
+        Take a plugin in.
+
+        Raises PluginInvalid when there is one of that name.
+        """
+        if runner.name in self._runners:
+            raise PluginInvalid(f"two plugins are called {runner.name!r}; rename one of them")
+        self._runners[runner.name] = runner
+
+    def __iter__(self) -> Iterator[Runner]:
+        return iter(self._runners.values())
+
+    def __len__(self) -> int:
+        return len(self._runners)
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The events that any of them needs to hear."""
+        return tuple(
+            sorted(
+                {RESYNCHRONIZE_CLIENTS, *(event for runner in self for event in runner.declaration.events)}
+            )
+        )
+
+    def start(self) -> None:
+        """Start each."""
+        for runner in self:
+            runner.start()
+
+    def stop(self, within: float) -> "Deferred[list[tuple[bool, None]]]":
+        """Stop all at the same time; fires after at most so many seconds."""
+        self._stopping = True
+        return DeferredList([runner.stop(within) for runner in self])
+
+    def deliver(self, delivery: Deliver) -> "Deferred[Outcome]":
+        """Hand the server's message to the plugin that it is for."""
+        runner = self._runners.get(delivery.plugin)
+        if runner is None or self._stopping:
+            return succeed(Outcome(status=NOT_HANDLED))
+        return runner.deliver(delivery.message)
+
+    def event(self, event: Event) -> None:
+        """Tell everybody."""
+        self.log.debug("event: {name}", name=event.name)
+        if not self._stopping:
+            for runner in self:
+                runner.event(event.name, event.details)
