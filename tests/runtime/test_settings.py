@@ -64,8 +64,9 @@ class Folder(SynchronousTestCase):
     """A place for files."""
 
     def setUp(self) -> None:
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir()
+        place = tempfile.TemporaryDirectory()
+        self.addCleanup(place.cleanup)
+        self.folder = Path(place.name)
         self.file = self.folder / "agent.toml"
 
     def load(self, text: str) -> Config:
@@ -123,7 +124,7 @@ class LoadTests(Folder):
 
         config = self.load(SMALLEST)
 
-        self.assertEqual(self.folder.absolute() / "agent.d" / "ca.pem", config.server.ca_file)
+        self.assertEqual(self.folder / "agent.d" / "ca.pem", config.server.ca_file)
 
     def test_absolute_path(self) -> None:
         """An absolute path stays."""
