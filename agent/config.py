@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from ..runtime.settings import OCTETS, SECONDS, option
+from ..runtime.settings import OCTETS, SECONDS, SettingsError, option
 from ..runtime.settings import load as load_settings
+from ..runtime.toml_source import Problem
 from ..wire.http import MAX_EXCHANGE_OCTETS
 from ..wire.local import MAX_MESSAGE_OCTETS
 
@@ -152,6 +153,34 @@ class AgentConfig:
     def computer_title(self) -> str:
         """The title under which the computer registers: the configured one, else the host's name."""
         return self.server.computer_title or socket.gethostname()
+
+
+MAX_KEY_OCTETS = 4096
+
+
+def registration_key(server: Server) -> str | None:
+    """
+    The account's key, from the option or from its file.
+
+    Raises SettingsError when the file cannot be read or does not hold a key.
+    """
+    file = server.registration_key_file
+    if file is None:
+        return server.registration_key
+    try:
+        with file.open("rb") as stream:
+            key = stream.read(MAX_KEY_OCTETS).decode().strip()
+        _check_line(key)
+    except OSError as error:
+        raise _key_error(file, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except ValueError:
+        raise _key_error(file, "does not hold one line of text") from None
+    return key
+
+
+def _key_error(file: Path, cause: str) -> SettingsError:
+    text = f"{cause}; put the account's registration key into it, readable for the broker's user"
+    return SettingsError([Problem(file=file, option="server.registration-key-file", text=text)])
 
 
 def load_config(file: Path) -> AgentConfig:
