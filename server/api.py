@@ -1,0 +1,267 @@
+"""The JSON API for operators and programs: computers, messages, operations (docs/server.md)."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from sqlite3 import Connection
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from ..runtime.writer import Writer
+from ..wire import cbor
+from ..wire.errors import LocalProtocolError, Malformed
+from ..wire.message import BROKER_TYPES, RESYNCHRONIZE, check_message
+from .call import Answer, Call, json_answer
+from .commits import Commits
+from .computers import (
+    STATUS_AFTER,
+    Computer,
+    Status,
+    find_computer_txn,
+    list_computers_txn,
+    save_computer_txn,
+)
+from .errors import Refused
+from .front import Route
+from .json_form import from_json, to_json
+from .messages import MessageQuery, StoredMessage, list_messages_txn
+from .operations import (
+    STATUSES,
+    Operation,
+    add_operation_txn,
+    find_operation_txn,
+    list_operations_txn,
+)
+from .queries import Read, choice, json_body, number, parameters, word
+
+ROOT = "/api/v1"
+MAX_LIMIT = 1_000
+_RESERVED_FIELDS = ("type", "operation-id", "api", "timestamp")
+_OPERATION_LIMITS = cbor.Limits(depth=24)
+"""Inside a payload there is less room than in a value alone."""
+_PAGE: Mapping[str, Read] = {"after": number(), "limit": number(1, MAX_LIMIT)}
+
+
+class Api:
+    """Answers the calls under /api/v1, and /healthz."""
+
+    log = Logger()
+
+    def __init__(self, *, commits: Commits, renderer: Writer, clock: IReactorTime) -> None:
+        self._commits = commits
+        self._renderer = renderer
+        self._clock = clock
+
+    def routes(self, guard: Callable[[Call], None]) -> list[Route]:
+        """All that is answered here; the guard stands before everything but the health."""
+        return [
+            Route("GET", "/healthz", self._health),
+            Route("GET", f"{ROOT}/computers", self._list_computers, guard),
+            Route("GET", f"{ROOT}/computers/*", self._show_computer, guard),
+            Route("POST", f"{ROOT}/computers/*", self._act_on_computer, guard),
+            Route("GET", f"{ROOT}/messages", self._list_messages, guard),
+            Route("GET", f"{ROOT}/operations", self._list_operations, guard),
+            Route("POST", f"{ROOT}/operations", self._add_operation, guard),
+            Route("GET", f"{ROOT}/operations/*", self._show_operation, guard),
+        ]
+
+    async def _health(self, call: Call) -> Answer:
+        await self._commits.run(lambda txn: txn.execute("SELECT 1").fetchone())
+        return json_answer({"status": "ok"})
+
+    async def _list_computers(self, call: Call) -> Answer:
+        known = {**_PAGE, "status": choice(*(status.value for status in Status)), "account": word}
+        asked = _page(parameters(call, known))
+        found = await self._commits.run(lambda txn: list_computers_txn(txn, **asked))
+        return _page_answer("computers", [_computer_json(item) for item in found], asked["limit"])
+
+    async def _show_computer(self, call: Call, number_text: str) -> Answer:
+        parameters(call, {})
+        computer_id = _id(number_text, "computer")
+        return json_answer(
+            _computer_json(await self._commits.run(partial(_computer_txn, computer_id=computer_id)))
+        )
+
+    async def _act_on_computer(self, call: Call, number_text: str) -> Answer:
+        parameters(call, {})
+        computer_id = _id(number_text, "computer")
+        body = json_body(call, {"action": str, "scopes": list})
+        action, scopes = body.get("action"), body.get("scopes")
+        if action == RESYNCHRONIZE:
+            fields = {} if scopes is None else {"scopes": _scopes(scopes)}
+            return await self._queue(computer_id, RESYNCHRONIZE, fields)
+        if scopes is not None:
+            raise Malformed(f"`scopes` goes with the action {RESYNCHRONIZE} alone")
+        computer = await self._commits.run(partial(_decide_txn, computer_id=computer_id, action=action))
+        self.log.info("computer {computer}: {action}", computer=computer_id, action=action)
+        return json_answer(_computer_json(computer))
+
+    async def _list_messages(self, call: Call) -> Answer:
+        query = MessageQuery(**parameters(call, {**_PAGE, "computer": number(), "type": word}))
+        found = await self._commits.run(lambda txn: list_messages_txn(txn, query))
+        return await self._renderer.run(_messages_answer, found, query.after)
+
+    async def _list_operations(self, call: Call) -> Answer:
+        asked = _page(parameters(call, {**_PAGE, "computer": number(), "status": choice(*STATUSES)}))
+        found = await self._commits.run(lambda txn: list_operations_txn(txn, **asked))
+        return _page_answer("operations", [_operation_json(item) for item in found], asked["limit"])
+
+    async def _show_operation(self, call: Call, number_text: str) -> Answer:
+        parameters(call, {})
+        operation_id = _id(number_text, "operation")
+        found = await self._commits.run(lambda txn: find_operation_txn(txn, operation_id))
+        if found is None:
+            raise _nothing("operation", operation_id)
+        return json_answer(_operation_json(found))
+
+    async def _add_operation(self, call: Call) -> Answer:
+        parameters(call, {})
+        body = json_body(call, {"computer": int, "type": str, "fields": dict})
+        for name in ("computer", "type"):
+            if name not in body:
+                raise Malformed(f"`{name}` is missing")
+        fields = _operation_fields(body["type"], body.get("fields", {}))
+        return await self._queue(body["computer"], body["type"], fields)
+
+    async def _queue(self, computer_id: int, type: str, fields: dict[str, Any]) -> Answer:
+        now = self._clock.seconds()
+        operation = await self._commits.run(
+            partial(_queue_txn, computer_id=computer_id, type=type, fields=fields, now=now)
+        )
+        text = "operation {operation} for computer {computer}: {type}"
+        self.log.info(text, operation=operation.id, computer=computer_id, type=type)
+        place = (("Location", f"{ROOT}/operations/{operation.id}"),)
+        return json_answer(_operation_json(operation), 201, headers=place)
+
+
+def _computer_txn(txn: Connection, *, computer_id: int) -> Computer:
+    found = find_computer_txn(txn, computer_id) if -(2**63) <= computer_id < 2**63 else None
+    if found is None:
+        raise _nothing("computer", computer_id)
+    return found
+
+
+def _decide_txn(txn: Connection, *, computer_id: int, action: str | None) -> Computer:
+    computer = _computer_txn(txn, computer_id=computer_id)
+    status = STATUS_AFTER.get((computer.status, str(action)))
+    if status is None:
+        known = [*dict.fromkeys(name for _, name in STATUS_AFTER), RESYNCHRONIZE]
+        raise Malformed(f"`action` must be one of {', '.join(known)}")
+    computer = evolve(computer, status=status)
+    save_computer_txn(txn, computer)
+    return computer
+
+
+def _queue_txn(
+    txn: Connection, *, computer_id: int, type: str, fields: dict[str, Any], now: float
+) -> Operation:
+    computer = _computer_txn(txn, computer_id=computer_id)
+    if computer.status is not Status.APPROVED:
+        raise Refused(
+            409,
+            f"computer {computer.id} is {computer.status.value}",
+            "approve it first, then send operations",
+        )
+    return add_operation_txn(txn, computer=computer.id, type=type, fields=fields, now=now)
+
+
+def _scopes(scopes: list[Any]) -> Any:
+    if not scopes or not all(isinstance(scope, str) for scope in scopes):
+        raise Malformed("`scopes` must be a list of at least one text; leave it out for all scopes")
+    return _travelling(from_json(scopes))
+
+
+def _operation_fields(type: str, fields: dict[str, Any]) -> Any:
+    """The fields as values, when an agent can take them."""
+    if type in BROKER_TYPES:
+        hint = f"; use the action {RESYNCHRONIZE} of the computer" if type == RESYNCHRONIZE else ""
+        raise Malformed(f"`type`: {type} is the server's own word, not an operation{hint}")
+    for name in _RESERVED_FIELDS:
+        if name in fields:
+            raise Malformed(f"`fields` must not hold `{name}`: the server writes that itself")
+    try:
+        found = from_json(fields)
+        check_message({**found, "type": type} if isinstance(found, dict) else found)
+    except RecursionError:
+        raise Malformed("`fields` is nested too deep") from None
+    return _travelling(found)
+
+
+def _travelling(value: Any) -> Any:
+    """The same, when it is such as an agent reads."""
+    try:
+        cbor.decode(cbor.encode(value), _OPERATION_LIMITS)
+    except LocalProtocolError as error:
+        raise Malformed(str(error)) from None
+    return value
+
+
+def _id(text: str, kind: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise Refused(404, f"{text[:60]!r} is no {kind}'s id", f"list them with GET {ROOT}/{kind}s")
+    return int(text)
+
+
+def _nothing(kind: str, number: int) -> Refused:
+    return Refused(404, f"there is no {kind} {str(number)[:30]}", f"list them with GET {ROOT}/{kind}s")
+
+
+def _page(asked: dict[str, Any]) -> dict[str, Any]:
+    return {"after": 0, "limit": 100, **asked}
+
+
+def _page_answer(name: str, items: list[dict[str, Any]], limit: int) -> Answer:
+    """`next` is where the next page starts, null when this was the last."""
+    return json_answer({name: items, "next": items[-1]["id"] if len(items) == limit else None})
+
+
+def _messages_answer(found: list[StoredMessage], after: int) -> Answer:
+    """Here `next` stays usable at the end: it is where to ask again later."""
+    items = [_message_json(message) for message in found]
+    return json_answer({"messages": items, "next": found[-1].id if found else after})
+
+
+def _computer_json(computer: Computer) -> dict[str, Any]:
+    """What may be known of a computer: never its secure id nor its tokens."""
+    return {
+        "id": computer.id,
+        "account": computer.account,
+        "title": computer.title,
+        "hostname": computer.hostname,
+        "tags": computer.tags,
+        "status": computer.status.value,
+        "clone-of": computer.clone_of,
+        "created": computer.created,
+        "last-exchange": computer.last_exchange,
+        "next-expected-sequence": computer.expected,
+        "handles": cbor.decode(computer.client_types) if computer.client_types else None,
+    }
+
+
+def _message_json(message: StoredMessage) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "computer": message.computer,
+        "number": message.number,
+        "type": message.type,
+        "timestamp": message.timestamp,
+        "received": message.received,
+        "body": to_json(cbor.decode(message.body)),
+    }
+
+
+def _operation_json(operation: Operation) -> dict[str, Any]:
+    return {
+        "id": operation.id,
+        "computer": operation.computer,
+        "type": operation.type,
+        "fields": to_json(cbor.decode(operation.fields)),
+        "status": operation.status,
+        "created": operation.created,
+        "sent": operation.sent,
+        "finished": operation.finished,
+        "result-code": operation.result_code,
+        "result-text": operation.result_text,
+    }

@@ -1,0 +1,76 @@
+"""The server's parts put together: the one place where they are chosen, whatever carries the requests."""
+
+from collections.abc import Callable
+from importlib.resources import files
+from sqlite3 import Connection
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+
+from ..runtime.database import open_database, transaction
+from ..runtime.writer import Writer
+from ..wire.http import EXCHANGE_PATH
+from .api import Api
+from .commits import Commits
+from .exchange import Exchange
+from .front import Front, Route
+from .intake import Intake
+from .parcel import ParcelLimits
+from .policy import Policy
+from .queries import bearer_guard
+
+APPLICATION_ID = 0x46507365
+"""Marks our files: `FPse`."""
+
+
+@frozen(kw_only=True)
+class Server:
+    """What answers calls, and the door to its database."""
+
+    front: Front
+    commits: Commits
+    uuid: str
+
+
+def open_server_database(path: str) -> Connection:
+    """
+    The server's database, made or brought up to date.
+
+    Raises DatabaseError.
+    """
+    return open_database(path, files(__package__) / "schema", application_id=APPLICATION_ID)
+
+
+def build_server(
+    *,
+    connection: Connection,
+    writer: Writer,
+    decoder: Writer,
+    clock: IReactorTime,
+    policy: Policy,
+    api_token: str | None,
+    new_id: Callable[[], str],
+    new_token: Callable[[], bytes],
+    limits: ParcelLimits,
+) -> Server:
+    """
+    Join the parts.
+
+    `writer` owns the connection from now on; `decoder` runs what takes time and needs no database. Raises
+    DatabaseError.
+    """
+    uuid = _own_uuid(connection, new_id)
+    commits = Commits(connection=connection, writer=writer)
+    exchange = Exchange(policy=policy, uuid=uuid, new_id=new_id, new_token=new_token)
+    intake = Intake(exchange=exchange, commits=commits, decoder=decoder, clock=clock, limits=limits)
+    api = Api(commits=commits, renderer=decoder, clock=clock)
+    routes = [Route("POST", EXCHANGE_PATH, intake.answer), *api.routes(bearer_guard(api_token))]
+    return Server(front=Front(routes), commits=commits, uuid=uuid)
+
+
+def _own_uuid(connection: Connection, new_id: Callable[[], str]) -> str:
+    """The server's uuid, chosen when the database is new."""
+    with transaction(connection) as txn:
+        txn.execute("INSERT OR IGNORE INTO server (id, uuid) VALUES (1, ?)", (new_id(),))
+        found: str = txn.execute("SELECT uuid FROM server").fetchone()[0]
+    return found

@@ -1,0 +1,135 @@
+"""The places where the server listens: endpoints in Twisted's string form, and the ports that came of them."""
+
+import errno
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
+from twisted.logger import Logger
+
+from .errors import StartFailed
+
+PORTS_FILE = "ports.json"
+_NEXT_STEPS = {
+    errno.EADDRINUSE: "stop the program that uses it (`ss -ltnp` names it), or listen elsewhere",
+    errno.EACCES: "this user may not; choose a port above 1023, or let systemd open it (`systemd:` endpoint)",
+    errno.EADDRNOTAVAIL: "this machine has no such address; check `interface`",
+}
+
+
+@frozen(kw_only=True)
+class Listener:
+    """One open port, and the words that asked for it."""
+
+    endpoint: str
+    port: IListeningPort
+
+    def facts(self) -> dict[str, Any]:
+        """Where clients find it: host and port, or path."""
+        address = self.port.getHost()
+        names = {name: getattr(address, name, None) for name in ("host", "port")}
+        if names["port"] is None:
+            names = {"path": _text(getattr(address, "name", None))}
+        return {"endpoint": self.endpoint, **names}
+
+
+def _text(name: str | bytes | None) -> str:
+    return os.fsdecode(name) if name is not None else "?"
+
+
+def parse_endpoint(reactor: Any, words: str) -> IStreamServerEndpoint:
+    """
+    The endpoint of a string such as `ssl:port=8443:privateKey=key.pem:certKey=cert.pem`.
+
+    Raises StartFailed.
+    """
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, words)
+        return endpoint
+    except Exception as error:
+        cause = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else error or repr(error)
+        raise StartFailed(
+            f"`listen`: {words!r} is no usable endpoint: {cause}; write for example"
+            " 'tcp:port=8080:interface=127.0.0.1' or 'ssl:port=8443:privateKey=key.pem:certKey=cert.pem'"
+        ) from error
+
+
+class Listeners:
+    """All of the server's ports."""
+
+    log = Logger()
+
+    def __init__(self, *, reactor: Any, endpoints: Sequence[str], state_dir: Path) -> None:
+        self._reactor = reactor
+        self._endpoints = endpoints
+        self._ports_file = state_dir / PORTS_FILE
+        self._open: list[Listener] = []
+
+    async def open(self, factory: IProtocolFactory) -> None:
+        """
+        Listen on each endpoint, then say where.
+
+        The file with the ports is there only while they are open. Raises StartFailed, with nothing left open.
+        """
+        self._ports_file.unlink(missing_ok=True)
+        try:
+            parsed = [(words, parse_endpoint(self._reactor, words)) for words in self._endpoints]
+            for words, endpoint in parsed:
+                self._open.append(Listener(endpoint=words, port=await _listen(words, endpoint, factory)))
+        except BaseException:
+            await self.close()
+            raise
+        self._announce()
+
+    async def close(self) -> None:
+        """Stop listening; open connections stay."""
+        with suppress(OSError):
+            self._ports_file.unlink(missing_ok=True)
+        while self._open:
+            await _stopped(self._open.pop().port)
+
+    def _announce(self) -> None:
+        facts = [listener.facts() for listener in self._open]
+        partial = self._ports_file.with_suffix(".partial")
+        partial.write_text(json.dumps({"ports": facts}, indent=2) + "\n")
+        partial.replace(self._ports_file)
+        for fact in facts:
+            place = fact.get("path") or f"{fact['host']} port {fact['port']}"
+            self.log.info("listening on {place}", place=place)
+
+
+async def _listen(words: str, endpoint: IStreamServerEndpoint, factory: IProtocolFactory) -> IListeningPort:
+    try:
+        return await endpoint.listen(factory)
+    except (CannotListenError, OSError) as error:
+        cause = error.socketError if isinstance(error, CannotListenError) else error
+        number = cause.errno if isinstance(cause, OSError) else None
+        reason = os.strerror(number).lower() if number else str(cause)
+        next_step = _NEXT_STEPS.get(number or 0, "check the endpoint's words")
+        place = _place_of(error) or words
+        raise StartFailed(f"cannot listen on {place}: {reason}; {next_step}") from error
+
+
+def _place_of(error: Exception) -> str | None:
+    if not isinstance(error, CannotListenError):
+        return None
+    if isinstance(error.port, int):
+        return f"port {error.port}" + (f" of {error.interface}" if error.interface else "")
+    return _text(error.port)
+
+
+async def _stopped(port: IListeningPort) -> None:
+    done = port.stopListening()
+    if done is not None:
+        await done

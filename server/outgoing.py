@@ -1,0 +1,113 @@
+"""
+Messages to a computer: a queue whose numbers the computer has the last word on.
+
+A computer says in each exchange which number it expects next, and takes the answer's messages as that number and those
+behind it. A message gets its number when it is first sent and keeps it, so that a repeat is known as one. The computer's
+number acknowledges all below. Numbered rows are always the queue's first and have no gap between them:
+
+    rows:     7 8 9 - - -        numbers given and not acknowledged, then those never sent
+    wanted:   8                  7 has arrived; 8 and 9 go again, then the next ones as 10, 11, ...
+
+Two answers are out of the ordinary. *Ahead*: it wants more than was ever sent, because this database is older than its
+own; what was sent counts as arrived, numbering goes on from there, and so no operation is done twice. *Fallen back*: it
+wants what it has acknowledged, because its own store is older than it was. What it has not acknowledged is numbered
+anew from there. But a request that a network delivered late looks the same, and renumbering on its word would lose
+messages: so unless a fresh token vouches for the request, it must be said twice before it is believed.
+"""
+
+from sqlite3 import Connection
+
+from attrs import evolve, frozen
+
+from ..wire import cbor
+from ..wire.message import Message
+from .computers import Computer
+
+
+@frozen(kw_only=True)
+class Window:
+    """How much goes out in one answer; one message always does."""
+
+    messages: int = 100
+    octets: int = 1024 * 1024
+
+
+def queue_message_txn(
+    txn: Connection, computer_id: int, message: Message, *, operation: int | None = None
+) -> None:
+    """Put a message at the end of a computer's queue."""
+    txn.execute(
+        "INSERT INTO outgoing (computer, operation, type, body) VALUES (?, ?, ?, ?)",
+        (computer_id, operation, message["type"], cbor.encode(message)),
+    )
+
+
+def is_queued_txn(txn: Connection, computer_id: int, message: Message) -> bool:
+    """Whether the very same message is in the queue already."""
+    query = "SELECT EXISTS (SELECT 1 FROM outgoing WHERE computer = ? AND type = ? AND body = ?)"
+    return bool(txn.execute(query, (computer_id, message["type"], cbor.encode(message))).fetchone()[0])
+
+
+def acknowledge_txn(txn: Connection, computer: Computer, wanted: int, *, vouched: bool) -> Computer:
+    """
+    Drop what arrived, and settle from which number the queue goes on.
+
+    `vouched` says that the request is surely the computer's latest. A computer that is left in doubt (`doubted`)
+    gets no messages this time.
+    """
+    if computer.next_number is None or wanted > computer.next_number:
+        _drop_txn(txn, computer.id, wanted)
+        return evolve(computer, next_number=wanted, doubted=None)
+    if wanted >= _oldest_number_txn(txn, computer.id, computer.next_number):
+        _drop_txn(txn, computer.id, wanted)
+        return evolve(computer, doubted=None)
+    if not vouched and computer.doubted != wanted:
+        return evolve(computer, doubted=wanted)
+    txn.execute("UPDATE outgoing SET number = NULL WHERE computer = ?", (computer.id,))
+    return evolve(computer, next_number=wanted, doubted=None)
+
+
+def _oldest_number_txn(txn: Connection, computer_id: int, next_number: int) -> int:
+    query = "SELECT min(number) FROM outgoing WHERE computer = ? AND number IS NOT NULL"
+    (found,) = txn.execute(query, (computer_id,)).fetchone()
+    return next_number if found is None else found
+
+
+def _drop_txn(txn: Connection, computer_id: int, wanted: int) -> None:
+    where = "computer = ? AND number < ?"
+    txn.execute(
+        "UPDATE operation SET status = 'delivered' WHERE status = 'sent'"
+        f" AND id IN (SELECT operation FROM outgoing WHERE {where})",
+        (computer_id, wanted),
+    )
+    txn.execute(f"DELETE FROM outgoing WHERE {where}", (computer_id, wanted))
+
+
+def take_outgoing_txn(
+    txn: Connection, computer: Computer, window: Window, now: float
+) -> tuple[Computer, list[Message]]:
+    """What goes out now, in order; what has no number yet gets one."""
+    if computer.next_number is None or computer.doubted is not None:
+        return computer, []
+    next_number = computer.next_number
+    bodies: list[bytes] = []
+    octets = 0
+    query = "SELECT id, number, operation, body FROM outgoing WHERE computer = ? ORDER BY id LIMIT ?"
+    for row, number, operation, body in txn.execute(query, (computer.id, window.messages)).fetchall():
+        octets += len(body)
+        if bodies and octets > window.octets:
+            break
+        bodies.append(body)
+        if number is None:
+            _number_txn(txn, row, next_number, operation, now)
+            next_number += 1
+    return evolve(computer, next_number=next_number), [cbor.decode(body) for body in bodies]
+
+
+def _number_txn(txn: Connection, row: int, number: int, operation: int | None, now: float) -> None:
+    txn.execute("UPDATE outgoing SET number = ? WHERE id = ?", (number, row))
+    if operation is not None:
+        txn.execute(
+            "UPDATE operation SET status = 'sent', sent = ? WHERE id = ? AND status = 'queued'",
+            (now, operation),
+        )

@@ -1,0 +1,95 @@
+"""
+A request body made ready for the database: decoded, checked, each message in the form in which it is stored.
+
+All work that needs no database happens here, so that it can run while another exchange waits for the disk.
+"""
+
+from attrs import frozen
+
+from ..wire import cbor
+from ..wire.api import NEWEST_SERVER_API, OLDEST_SERVER_API, ApiLevel
+from ..wire.compression import inflate
+from ..wire.errors import Malformed, TooLarge
+from ..wire.http import MAX_EXCHANGE_OCTETS
+from ..wire.message import MAX_TYPE_LENGTH, OPERATION_RESULT, REGISTER, RESYNCHRONIZE, Message
+from ..wire.payload import ClientPayload
+from .messages import Row, row_of
+from .operations import Result, read_result
+
+_ANSWERS = (OPERATION_RESULT, RESYNCHRONIZE)
+
+
+@frozen(kw_only=True)
+class ParcelLimits:
+    """How much one exchange may bring."""
+
+    octets: int = MAX_EXCHANGE_OCTETS
+    """Of the body, unpacked."""
+    items: int = 1_000_000
+    """Values of all kinds in it: this bounds the memory that decoding takes."""
+    messages: int = 10_000
+
+
+@frozen
+class UnknownLevel(Exception):
+    """The payload is written in an API level that this server does not have."""
+
+    level: ApiLevel
+
+
+@frozen(kw_only=True)
+class Item:
+    """A message on its way to the database. What must not be stored, because it carries a password, has no row."""
+
+    row: Row | None
+    result: Result | None = None
+
+
+@frozen(kw_only=True)
+class Parcel:
+    """One exchange, as it came."""
+
+    secure_id: bytes | None
+    token: bytes | None
+    payload: ClientPayload
+    items: tuple[Item, ...]
+
+
+def open_parcel(
+    body: bytes, *, packed: bool, secure_id: bytes | None, token: bytes | None, limits: ParcelLimits
+) -> Parcel:
+    """
+    Read a body.
+
+    Raises Malformed, TooLarge, UnknownLevel.
+    """
+    octets = inflate(body, limits.octets) if packed else body
+    payload = ClientPayload.from_map(
+        cbor.decode(octets, cbor.Limits(octets=limits.octets, items=limits.items))
+    )
+    _check(payload, limits)
+    return Parcel(
+        secure_id=secure_id, token=token, payload=payload, items=tuple(map(_item, payload.messages))
+    )
+
+
+def _check(payload: ClientPayload, limits: ParcelLimits) -> None:
+    count = len(payload.messages)
+    if not OLDEST_SERVER_API <= payload.server_api <= NEWEST_SERVER_API:
+        raise UnknownLevel(payload.server_api)
+    if count > limits.messages:
+        raise TooLarge(f"{count} messages are more than the {limits.messages} allowed in one exchange")
+    if payload.sequence + count >= 2**63 - 1:
+        raise Malformed("`sequence` is too near to 2**63")
+    for name in payload.client_accepted_types or ():
+        if len(name) > MAX_TYPE_LENGTH:
+            raise Malformed(f"`client-accepted-types` holds a type of more than {MAX_TYPE_LENGTH} characters")
+
+
+def _item(message: Message) -> Item:
+    kind = message["type"]
+    if kind == REGISTER:
+        return Item(row=None)
+    if kind in _ANSWERS:
+        return Item(row=row_of(message), result=read_result(message))
+    return Item(row=row_of(message))

@@ -1,0 +1,144 @@
+"""The server's configuration file as values (conf/server.toml is a sample, docs/server.md explains each option)."""
+
+from pathlib import Path
+
+from attrs import Factory, frozen
+
+from ..runtime.settings import OCTETS, SECONDS, SettingsError, load, option
+from ..runtime.toml_source import Problem
+from ..wire.http import MAX_EXCHANGE_OCTETS
+from ..wire.message import MAX_TYPE_LENGTH
+from .policy import BUNDLED_TYPES, CORE_TYPES, AcceptedTypes, Account, Policy
+
+_MAX_SECRET_OCTETS = 4096
+
+
+def _check_type(name: str) -> None:
+    if not 0 < len(name) <= MAX_TYPE_LENGTH or not name.isprintable() or ";" in name:
+        raise ValueError(f"must be 1 to {MAX_TYPE_LENGTH} printable characters without `;`")
+
+
+def _check_secret(text: str) -> None:
+    if not text or not text.isprintable():
+        raise ValueError("must be printable text, at least one character")
+
+
+@frozen(kw_only=True)
+class ServerSection:
+    """Where the server lives and listens."""
+
+    state_dir: Path = option(example="/var/lib/fieldpost-server")
+    listen: tuple[str, ...] = option(example="tcp:port=8080:interface=127.0.0.1")
+    api_token: str | None = option(default=None, check=_check_secret)
+    api_token_file: Path | None = option(default=None)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.listen:
+            raise ValueError("`listen` must name at least one endpoint")
+        if self.api_token is not None and self.api_token_file is not None:
+            raise ValueError("give `api-token` or `api-token-file`, not both")
+
+
+@frozen(kw_only=True)
+class IntakeSection:
+    """What is taken from agents."""
+
+    accepted_types: tuple[str, ...] = option(default=BUNDLED_TYPES, check=_check_type)
+    max_octets: int = option(default=MAX_EXCHANGE_OCTETS, unit=OCTETS, at_least=10_000, at_most=1_000_000_000)
+    max_messages: int = option(default=10_000, at_least=1, at_most=1_000_000)
+
+
+@frozen(kw_only=True)
+class LimitsSection:
+    """What clients may take of the server."""
+
+    connections: int = option(default=5_000, at_least=1)
+    all_bodies: int = option(default=8 * MAX_EXCHANGE_OCTETS, unit=OCTETS, at_least=10_000)
+    idle: float = option(default=60.0, unit=SECONDS, at_least=1)
+    request: float = option(default=600.0, unit=SECONDS, at_least=1)
+
+
+@frozen(kw_only=True)
+class AccountSection:
+    """A door for new computers."""
+
+    registration_key: str | None = option(default=None, check=_check_secret)
+    registration_key_file: Path | None = option(default=None)
+    auto_accept: bool = False
+    max_pending: int = option(default=1_000, at_least=0)
+
+    def __attrs_post_init__(self) -> None:
+        if self.registration_key is not None and self.registration_key_file is not None:
+            raise ValueError("give `registration-key` or `registration-key-file`, not both")
+        if self.auto_accept and self.registration_key is None and self.registration_key_file is None:
+            raise ValueError("`auto-accept` without a registration key would let anybody in; set a key")
+
+
+@frozen(kw_only=True)
+class ServerSettings:
+    """All of the file."""
+
+    server: ServerSection
+    intake: IntakeSection = Factory(IntakeSection)
+    limits: LimitsSection = Factory(LimitsSection)
+    accounts: dict[str, AccountSection] = option(name="account", default=Factory(dict))
+
+    def __attrs_post_init__(self) -> None:
+        if not self.accounts:
+            raise ValueError("no computer could register: write an [account.NAME] section")
+        if self.limits.all_bodies < self.intake.max_octets:
+            raise ValueError("`limits.all-bodies` must be at least `intake.max-octets`")
+
+
+def load_settings(path: Path) -> ServerSettings:
+    """
+    The settings of a file and of the drop-ins in `server.d` beside it (the file's name with `.d`).
+
+    Raises SettingsError.
+    """
+    return load(path, ServerSettings, dropins=path.with_suffix(".d"))
+
+
+def policy_of(settings: ServerSettings) -> Policy:
+    """
+    The policy that the settings state, keys read from their files.
+
+    Raises SettingsError.
+    """
+    accounts = {
+        name: Account(
+            name=name,
+            registration_key=_secret(account.registration_key, account.registration_key_file),
+            auto_accept=account.auto_accept,
+            max_pending=account.max_pending,
+        )
+        for name, account in settings.accounts.items()
+    }
+    return Policy(accounts=accounts, accepted=AcceptedTypes(CORE_TYPES + settings.intake.accepted_types))
+
+
+def api_token_of(settings: ServerSettings) -> str | None:
+    """
+    The bearer token of the API; None when the API is closed.
+
+    Raises SettingsError.
+    """
+    return _secret(settings.server.api_token, settings.server.api_token_file)
+
+
+def _secret(given: str | None, file: Path | None) -> str | None:
+    if file is None:
+        return given
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(_MAX_SECRET_OCTETS).decode().strip()
+        _check_secret(text)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SettingsError(
+            [Problem(file=file, text=f"cannot be read: {reason}; check the path and who may read it")]
+        ) from None
+    except ValueError:
+        text = "must hold a secret of printable text on one line"
+        raise SettingsError([Problem(file=file, text=text)]) from None
+    return text

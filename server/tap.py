@@ -1,0 +1,44 @@
+"""The twistd entry of the server: `twistd -n fieldpost-server --config /etc/fieldpost/server.toml`."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from ..runtime.settings import SettingsError
+from .service import ServerService
+from .settings import api_token_of, load_settings, policy_of
+
+DEFAULT_CONFIG = "/etc/fieldpost/server.toml"
+
+
+class Options(usage.Options):
+    """The command line after `fieldpost-server`."""
+
+    synopsis = "[options]"
+    optParameters: ClassVar = [
+        [
+            "config",
+            "c",
+            DEFAULT_CONFIG,
+            "Configuration file; the folder NAME.d beside NAME.toml holds drop-ins.",
+        ]
+    ]
+
+
+def makeService(options: usage.Options) -> IService:
+    """
+    The server that a configuration describes.
+
+    Raises SystemExit with what is wrong with the configuration, line by line.
+    """
+    from twisted.internet import reactor
+
+    try:
+        settings = load_settings(Path(options["config"]))
+        policy, api_token = policy_of(settings), api_token_of(settings)
+    except SettingsError as error:
+        raise SystemExit(f"fieldpost-server: the configuration cannot be used\n{error}") from None
+    service: IService = ServerService(reactor=reactor, settings=settings, policy=policy, api_token=api_token)
+    return service
