@@ -1,0 +1,69 @@
+"""One service on one reactor, from start to stop."""
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from ..runtime.doors import returns_deferred
+from ..wire.errors import FieldpostError
+
+
+class Hosting:
+    """Runs a service until the process is asked to stop; the reactor is passed in, and run here."""
+
+    log = Logger()
+
+    def __init__(self, service: Any, reactor: Any) -> None:
+        """Any: an IService, and a reactor, of which Twisted has no one interface."""
+        self._service = IService(service)
+        self._reactor = reactor
+        self._exit_code = 0
+        self._is_stopping = False
+
+    def run(self) -> int:
+        """The exit code: 0, or 1 when the service could not start."""
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._stop)
+        self._reactor.callWhenRunning(self._start)
+        self._reactor.run()
+        return self._exit_code
+
+    def stop(self, exit_code: int = 0) -> None:
+        """End the run; the highest exit code that was given is that of the process."""
+        self._exit_code = max(self._exit_code, exit_code)
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._reactor.stop()
+
+    def _start(self) -> None:
+        # Twisted's own way turns a second Ctrl-C into a traceback.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._take_signal(number, self.stop)
+        try:
+            self._service.privilegedStartService()
+            self._service.startService()
+        except (FieldpostError, CannotListenError) as error:
+            self._give_up("cannot start: {cause}", cause=str(error))
+        except Exception:  # noqa: BLE001 - whatever it is, the process ends with its traceback in the log
+            self.log.failure("cannot start")
+            self._give_up("this is a mistake in the program; its traceback is above")
+
+    def _take_signal(self, number: int, act: Callable[[], None]) -> None:
+        signal.signal(number, lambda *_: self._reactor.callFromThread(act))
+
+    def _give_up(self, text: str, **fields: str) -> None:
+        self.log.critical(text, **fields)
+        self.stop(1)
+
+    @returns_deferred
+    async def _stop(self) -> None:
+        if not self._service.running:
+            return
+        try:
+            await self._service.stopService()
+        except Exception:  # noqa: BLE001 - as above
+            self.log.failure("stopping failed")
+            self._exit_code = 1

@@ -1,0 +1,82 @@
+"""
+Starts one of our processes, without twistd: `python -m fieldpost.agent.run ROLE OPTION...`
+
+The supervisor runs its children this way. The service is the same that twistd runs; what differs is that nothing is
+searched for, nothing is written to the working folder, and little is loaded.
+
+Exit codes: 0 after a stop that was asked for, 1 when it could not start, 2 for wrong options or configuration.
+"""
+
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+ROLES = {
+    "broker": "fieldpost.agent.tap",
+    "plugin": "fieldpost.agent.host_tap",
+    "server": "fieldpost.server.tap",
+}
+"""Each role's module, which has `Options` and `makeService` as twistd wants them."""
+
+USAGE = f"usage: python -m fieldpost.agent.run [--log-level LEVEL] [--log-format text|json] {'|'.join(ROLES)} OPTION..."
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Run until asked to stop."""
+    log, arguments = _log_options(arguments)
+    role = arguments[0] if arguments else ""
+    if role not in ROLES:
+        _fail(USAGE, 2)
+    if role == "plugin":
+        # Twisted's AMP and endpoints load OpenSSL where they find it; a plugin process needs none of its 11 MiB.
+        sys.modules["OpenSSL"] = None  # type: ignore[assignment]
+    from ..wire.errors import FieldpostError
+
+    module = import_module(ROLES[role])
+    options = _options(module, arguments[1:])
+    try:
+        service = module.makeService(options)
+    except FieldpostError as error:
+        _fail(str(error), 1)
+    sys.exit(_run(service, **log))
+
+
+def _log_options(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """The leading options that are ours, and the rest."""
+    found = {"level": "info", "format": "text"}
+    while len(arguments) > 1 and arguments[0] in ("--log-level", "--log-format"):
+        found[arguments[0].removeprefix("--log-")] = arguments[1]
+        arguments = arguments[2:]
+    return found, arguments
+
+
+def _options(module: Any, arguments: list[str]) -> Any:  # Any: whatever class the module's Options is
+    from twisted.python.usage import UsageError
+
+    options = module.Options()
+    try:
+        options.parseOptions(arguments)
+    except UsageError as error:
+        _fail(str(error), 2)
+    return options
+
+
+def _run(service: Any, *, level: str, format: str) -> int:  # Any: an IService
+    from twisted.internet import reactor
+    from twisted.logger import globalLogBeginner
+
+    from .hosting import Hosting
+    from .logs import log_observer
+
+    observer = log_observer(sys.stderr, level=level, format=format)
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    return Hosting(service, reactor).run()
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    sys.stderr.write(text + "\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,39 @@
+"""Starting a process of ours without twistd."""
+
+import subprocess
+import sys
+
+import pytest
+
+from fieldpost.agent.run import ROLES
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "fieldpost.agent.run", *arguments],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=30,
+    )
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("arguments", [(), ("brokr",), ("--log-level", "info")])
+def test_no_such_role(arguments: tuple[str, ...]) -> None:
+    """Without a role that there is, the usage is shown."""
+    ended = run(*arguments)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("usage: ")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("role", ROLES)
+def test_configuration_is_missing(role: str) -> None:
+    """A configuration that is not there is named, with exit code 2."""
+    ended = run(role, "--config", "/nowhere/at-all.toml", *(["monitors"] if role == "plugin" else []))
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "/nowhere/at-all.toml: cannot be read: no such file or directory" in ended.stderr
+    assert "Traceback" not in ended.stderr
