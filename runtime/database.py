@@ -155,8 +155,14 @@ def open_database(path: str, schema: Traversable, *, application_id: int) -> sql
     except BaseException:
         _close(connection)
         raise
-    _sync_folder(path)
+    sync_folder(path)
     return connection
+
+
+def seal(connection: sqlite3.Connection) -> None:
+    """Bring all into the one file, so that it can be renamed; the next opening makes its log anew."""
+    with translated(path_of(connection)):
+        connection.execute("PRAGMA journal_mode = DELETE")
 
 
 def _make_private(path: str) -> None:
@@ -180,8 +186,8 @@ def _close(connection: sqlite3.Connection) -> None:
         connection.close()
 
 
-def _sync_folder(path: str) -> None:
-    """A new file survives a power cut only when its folder's list of names does."""
+def sync_folder(path: str) -> None:
+    """A new name survives a power cut only when its folder's list of names does too."""
     if path != MEMORY:
         folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -250,4 +256,4 @@ def _back_up(connection: sqlite3.Connection, path: str) -> None:
     with closing(sqlite3.connect(partial)) as copy:
         connection.backup(copy)
     os.replace(partial, path)
-    _sync_folder(path)
+    sync_folder(path)
