@@ -3,8 +3,11 @@ Values in CBOR (RFC 8949), strictly.
 
 The library decodes more than we want from a stranger: tags that build objects, shared references, lengths that
 reserve memory before an octet has come. So each text is first walked over here, without building anything, and only
-what passes reaches the library. Allowed are: integers, octets, text, lists, maps with integer, octet or text keys,
-floats, true, false, null, and big integers (tags 2 and 3). All lengths are definite.
+what passes reaches the library. Allowed are: integers, octets, text, lists, maps, floats, true, false, null, and big
+integers (tags 2 and 3). Keys of maps are text, octets, or integers of at most 64 bits; where one stands twice, the last
+counts. All lengths are definite.
+
+What we write passes the same walk, so that no value leaves us that a peer of ours would refuse.
 """
 
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import cbor2
 from attrs import frozen
 
-from .errors import LocalProtocolError, Malformed, TooLarge
+from .errors import LocalProtocolError, Malformed, RemoteProtocolError, TooLarge
 
 Value = Any
 """None, bool, int, float, bytes, str, a list of values, or a dict of values. Anything at all once decoded."""
@@ -35,14 +38,16 @@ DEFAULT_LIMITS = Limits()
 
 def encode(value: Value) -> bytes:
     """
-    The octets of a value.
+    The octets of a value. A tuple goes as a list.
 
-    Raises LocalProtocolError when the value holds something that does not travel.
+    Raises LocalProtocolError, naming the place, when the value holds something that does not travel.
     """
     try:
-        return cbor2.dumps(value)
-    except (cbor2.CBOREncodeError, RecursionError, ValueError, TypeError, OverflowError) as error:
-        raise LocalProtocolError(f"this value does not travel: {error}") from error
+        octets = cbor2.dumps(value)
+        _survey(octets, DEFAULT_LIMITS)
+    except _ENCODE_ERRORS as error:
+        raise LocalProtocolError(f"this value does not travel: {_find_fault(value) or error}") from error
+    return octets
 
 
 def decode(octets: bytes, limits: Limits = DEFAULT_LIMITS) -> Value:
@@ -56,19 +61,42 @@ def decode(octets: bytes, limits: Limits = DEFAULT_LIMITS) -> Value:
     _survey(octets, limits)
     try:
         return cbor2.loads(octets)
-    except (
-        cbor2.CBORDecodeError,
-        RecursionError,
-        ValueError,
-        TypeError,
-        OverflowError,
-        MemoryError,
-    ) as error:
+    except _DECODE_ERRORS as error:
         raise Malformed(f"not CBOR: {error}") from error
 
 
-_SCALAR, _STRING, _LIST, _MAP, _TAG, _BANNED = range(6)
-_LENGTH_OCTETS = {24: 1, 25: 2, 26: 4, 27: 8}
+_BROKEN = (RecursionError, ValueError, TypeError, OverflowError, MemoryError)
+"""What releases of the library raise beside their own errors."""
+_DECODE_ERRORS = (cbor2.CBORDecodeError, *_BROKEN)
+_ENCODE_ERRORS = (cbor2.CBOREncodeError, RemoteProtocolError, *_BROKEN)
+
+
+def _find_fault(value: Value, place: str = "", depth: int = DEFAULT_LIMITS.depth) -> str | None:
+    """What in a value keeps it from travelling, and where; None when nothing is seen."""
+    if isinstance(value, (dict, list, tuple)):
+        if not depth:
+            return f"lists and maps are more than {DEFAULT_LIMITS.depth} deep"
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        faults = (
+            _find_key_fault(key, place) or _find_fault(item, f"{place}[{key!r}]", depth - 1)
+            for key, item in pairs
+        )
+        return next(filter(None, faults), None)
+    if isinstance(value, (type(None), bool, int, float, str, bytes, bytearray)):
+        return None
+    return f"{place or 'it'} is of type {type(value).__name__}"
+
+
+def _find_key_fault(key: Value, place: str) -> str | None:
+    if isinstance(key, (str, bytes, int)) and not isinstance(key, bool):
+        return None
+    return f"{place or 'it'} has the key {key!r}; keys are text, octets or integers"
+
+
+_SCALAR, _STRING, _LIST, _MAP, _BIG, _BANNED = range(6)
+_ARGUMENT_OCTETS = {24: 1, 25: 2, 26: 4, 27: 8}
+_MAX_BIG_INTEGER_OCTETS = 1024
+"""Of a big integer, its head included."""
 
 
 def _kind_of(first: int) -> int:
@@ -78,75 +106,130 @@ def _kind_of(first: int) -> int:
         return _SCALAR if info in (20, 21, 22, 25, 26, 27) else _BANNED
     if info > 27 or (major == 6 and first not in (0xC2, 0xC3)):
         return _BANNED
-    return (_SCALAR, _SCALAR, _STRING, _STRING, _LIST, _MAP, _TAG)[major]
+    return (_SCALAR, _SCALAR, _STRING, _STRING, _LIST, _MAP, _BIG)[major]
 
 
-_KIND = tuple(_kind_of(first) for first in range(256))
-_AFTER = tuple(_LENGTH_OCTETS.get(first & 31, 0) for first in range(256))
-_IS_KEY = tuple((first >> 5) < 4 for first in range(256))
-_MAX_BIG_INTEGER_OCTETS = 1024
+def _step_over(first: int) -> int:
+    """How many octets an item takes, when its first one says it all; else 0."""
+    if _KIND[first] == _SCALAR:
+        return 1 + _ARGUMENT[first]
+    return 1 + (first & 31) if _KIND[first] == _STRING and not _ARGUMENT[first] else 0
+
+
+# Each is asked for an item's first octet.
+_KIND = tuple(map(_kind_of, range(256)))
+_ARGUMENT = tuple(_ARGUMENT_OCTETS.get(first & 31, 0) for first in range(256))
+_STEP = tuple(map(_step_over, range(256)))
+_KEY_STEP = tuple(step if first >> 5 < 4 else 0 for first, step in enumerate(_STEP))
+_FEW = tuple(range(first & 31) if 0x80 <= first < 0x98 else None for first in range(256))
 
 
 def _survey(octets: bytes, limits: Limits) -> None:
     """
     Walk over one encoded value without building it.
 
-    Each open list or map is a count of what is still to come; a map's count is even where a key is due.
-    This loop is the cost of every message, hence its shape: no call per item.
+    Raises Malformed and TooLarge.
     """
-    position, end = 0, len(octets)
-    left, in_map, items = 1, False, 0
-    outer: list[tuple[int, bool]] = []
-    while True:
-        while left == 0:
-            if not outer:
-                if position > end:
-                    raise Malformed(f"the value is cut after {end} octets")
-                if position < end:
-                    raise Malformed(f"{end - position} octets after the value's end")
-                return
-            left, in_map = outer.pop()
-        if position >= end:
-            raise Malformed(f"the value is cut after {end} octets")
-        first = octets[position]
-        if in_map and not left & 1 and not _IS_KEY[first]:
+    try:
+        end = _Walk(octets, limits).over_items(0, 1, limits.depth)
+    except IndexError:
+        end = len(octets) + 1
+    except RecursionError:
+        raise TooLarge("lists and maps are deeper than this program can follow") from None
+    if end > len(octets):
+        raise Malformed(f"the value is cut after {len(octets)} octets")
+    if end < len(octets):
+        raise Malformed(f"{len(octets) - end} octets after the value's end")
+
+
+class _Walk:
+    """
+    Steps from item to item; a step behind the last octet ends in IndexError.
+
+    It is the greater part of what decoding a message costs, hence its shape: numbers and short strings are one look
+    into a table each, lists of a few of them are gone through on the spot, and only the rest costs a call.
+    """
+
+    __slots__ = ("_limits", "_octets", "_room")
+
+    def __init__(self, octets: bytes, limits: Limits) -> None:
+        self._octets = octets
+        self._limits = limits
+        self._room = limits.items - 1
+
+    def over_items(self, position: int, count: int, depth: int) -> int:
+        """Where the last of so many items ends, which may hold lists and maps of this depth."""
+        octets = self._octets
+        for _ in range(count):
+            first = octets[position]
+            step = _STEP[first]
+            if step:
+                position += step
+                continue
+            few = _FEW[first]
+            if few is None or not depth:
+                position = self._over_other(position, depth)
+                continue
+            start = position
+            position += 1
+            for _ in few:
+                step = _STEP[octets[position]]
+                if not step:
+                    position = self._over_other(start, depth)
+                    break
+                position += step
+            else:
+                self._make_room(len(few))
+        return position
+
+    def _over_pairs(self, position: int, count: int, depth: int) -> int:
+        octets = self._octets
+        for _ in range(count):
+            position += _KEY_STEP[octets[position]] or self._key_step(position)
+            step = _STEP[octets[position]]
+            position = position + step if step else self._over_other(position, depth)
+        return position
+
+    def _key_step(self, position: int) -> int:
+        if _KIND[self._octets[position]] != _STRING:
             raise Malformed(f"octet {position}: a map's key must be text, octets or an integer")
-        kind, after = _KIND[first], _AFTER[first]
-        position += 1 + after
-        left -= 1
-        items += 1
-        if kind == _SCALAR:
-            continue
-        length = int.from_bytes(octets[position - after : position], "big") if after else first & 31
+        return self._over_other(position, 0) - position
+
+    def _over_other(self, start: int, depth: int) -> int:
+        octets = self._octets
+        first = octets[start]
+        kind, more = _KIND[first], _ARGUMENT[first]
+        position = start + 1 + more
+        argument = int.from_bytes(octets[start + 1 : position], "big") if more else first & 31
         if kind == _STRING:
-            position += length
-        elif kind == _BANNED:
-            raise Malformed(
-                f"octet {position - 1 - after}: 0x{first:02x} starts nothing that may travel here"
-            )
-        elif kind == _TAG:
-            position = _big_integer_end(octets, position)
-        else:
-            if length > end - position:
-                raise Malformed(
-                    f"octet {position - 1 - after}: {length} items announced, {end - position} octets left"
-                )
-            outer.append((left, in_map))
-            in_map = kind == _MAP
-            left = length * 2 if in_map else length
-            if len(outer) > limits.depth:
-                raise TooLarge(f"lists and maps are more than {limits.depth} deep")
-            if items + left > limits.items:
-                raise TooLarge(f"more than {limits.items} items")
+            return position + argument
+        if kind == _BANNED:
+            raise Malformed(f"octet {start}: 0x{first:02x} starts nothing that may travel here")
+        if kind == _BIG:
+            return self._over_big_integer(position)
+        left = len(octets) - position
+        if left < 0:
+            raise IndexError
+        items = argument * 2 if kind == _MAP else argument
+        if items > left:
+            raise Malformed(f"octet {start}: {items} items announced, {left} octets left")
+        if not depth:
+            raise TooLarge(f"lists and maps are more than {self._limits.depth} deep")
+        self._make_room(items)
+        over = self._over_pairs if kind == _MAP else self.over_items
+        return over(position, argument, depth - 1)
 
+    def _over_big_integer(self, start: int) -> int:
+        """Where the octets of a big integer end, its tag being read."""
+        first = self._octets[start]
+        if first >> 5 != 2 or _KIND[first] != _STRING:
+            raise Malformed(f"octet {start}: a big integer needs octets")
+        end = self._over_other(start, 0)
+        if end - start > _MAX_BIG_INTEGER_OCTETS:
+            raise TooLarge(f"octet {start}: an integer of more than {_MAX_BIG_INTEGER_OCTETS} octets")
+        return end
 
-def _big_integer_end(octets: bytes, position: int) -> int:
-    """Where the octets of a big integer end, its tag being read."""
-    if position >= len(octets) or octets[position] >> 5 != 2 or _KIND[octets[position]] != _STRING:
-        raise Malformed(f"octet {position}: a big integer needs octets")
-    after = _AFTER[octets[position]]
-    start = position + 1 + after
-    length = int.from_bytes(octets[position + 1 : start], "big") if after else octets[position] & 31
-    if length > _MAX_BIG_INTEGER_OCTETS:
-        raise TooLarge(f"octet {position}: an integer of more than {_MAX_BIG_INTEGER_OCTETS} octets")
-    return start + length
+    def _make_room(self, items: int) -> None:
+        self._room -= items
+        if self._room < 0:
+            raise TooLarge(f"more than {self._limits.items} items")

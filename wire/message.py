@@ -39,9 +39,17 @@ def check_message(value: Any) -> Message:
     kind = value.get("type")
     if type(kind) is not str:
         raise Malformed("a message needs a `type` that is text")
-    if not 0 < len(kind) <= MAX_TYPE_LENGTH or not kind.isprintable() or ";" in kind:
-        raise Malformed(f"a message's `type` must be 1 to {MAX_TYPE_LENGTH} printable characters without `;`")
+    if not is_type(kind):
+        raise Malformed(f"a message's `type` must be {TYPE_RULE}")
     for key in value:
         if type(key) is not str:
             raise Malformed(f"the keys of a message must be text, not {type(key).__name__}")
     return value
+
+
+TYPE_RULE = f"1 to {MAX_TYPE_LENGTH} printable characters without `;`"
+
+
+def is_type(name: str) -> bool:
+    """Whether a message's type may be called so: `;` parts the types in a digest."""
+    return 0 < len(name) <= MAX_TYPE_LENGTH and name.isprintable() and ";" not in name

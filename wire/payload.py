@@ -12,11 +12,20 @@ from attrs import frozen
 from .api import CLIENT_API, ApiLevel
 from .digest import DIGEST_OCTETS
 from .errors import Malformed
-from .message import Message, check_message
-from .schema import INTEGER, NATURAL, OCTETS, TEXT, field_of, from_map, list_of, optional, to_map
+from .http import MAX_CREDENTIAL_OCTETS, is_credential
+from .message import TYPE_RULE, Message, check_message, is_type
+from .schema import NATURAL, OCTETS, TEXT, field_of, from_map, integer_of, list_of, optional, to_map
 
-MAX_TOKEN_OCTETS = 128
 MAX_TYPES = 1_000
+MAX_UUID_LENGTH = 128
+MAX_SEQUENCE = 2**53
+"""
+Numbers of messages stay within this, on both sides of 0.
+
+All languages can hold them, and counting on from one never leaves a database's range. Numbers below 0 are no fault: a
+server may ask for one (landscape 1.8), and the agent goes on from there.
+"""
+_NUMBER = integer_of(-MAX_SEQUENCE, MAX_SEQUENCE)
 
 
 def _api(value: Any) -> ApiLevel:
@@ -25,12 +34,12 @@ def _api(value: Any) -> ApiLevel:
     return ApiLevel.parse(value)
 
 
-def _word(value: Any) -> str:
+def _uuid(value: Any) -> str:
     """Text, or octets of ASCII in its place (landscape 1.4)."""
-    if isinstance(value, bytes) and value.isascii():
-        return value.decode("ascii")
-    word: str = TEXT(value)
-    return word
+    uuid: str = TEXT(value.decode("ascii") if isinstance(value, bytes) and value.isascii() else value)
+    if not 0 < len(uuid) <= MAX_UUID_LENGTH:
+        raise Malformed(f"must have 1 to {MAX_UUID_LENGTH} characters, not {len(uuid)}")
+    return uuid
 
 
 def _digest(value: Any) -> bytes:
@@ -42,16 +51,41 @@ def _digest(value: Any) -> bytes:
 
 def _token(value: Any) -> bytes:
     octets: bytes = OCTETS(value)
-    if not octets or len(octets) > MAX_TOKEN_OCTETS:
-        raise Malformed(f"must be 1 to {MAX_TOKEN_OCTETS} octets, not {len(octets)}")
+    if not is_credential(octets):
+        raise Malformed(
+            f"must be 1 to {MAX_CREDENTIAL_OCTETS} octets of visible ASCII: it travels in a header"
+        )
     return octets
 
 
+def _type(value: Any) -> str:
+    name: str = TEXT(value)
+    if not is_type(name):
+        raise Malformed(f"must be {TYPE_RULE}")
+    return name
+
+
 def _types(value: Any) -> tuple[str, ...]:
-    types: tuple[str, ...] = list_of(TEXT)(value)
+    types: tuple[str, ...] = list_of(_type)(value)
     if len(types) > MAX_TYPES:
         raise Malformed(f"must hold at most {MAX_TYPES} types, not {len(types)}")
     return types
+
+
+WRECK = "malformed-message"
+"""Type under which a server's message that is none is journaled; its `cause` says why."""
+
+
+def _message_or_wreck(value: Any) -> Message:
+    """
+    The message, or one that nobody can take in its place.
+
+    So a message without a usable type does not spoil the answer, and the stream goes on behind it (fault L6).
+    """
+    try:
+        return check_message(value)
+    except Malformed as error:
+        return {"type": WRECK, "cause": str(error)}
 
 
 @frozen(kw_only=True)
@@ -67,8 +101,8 @@ class ClientPayload:
     client_accepted_types: tuple[str, ...] | None = field_of(optional(_types), default=None)
     client_api: ApiLevel = field_of(_api, default=CLIENT_API, write=bytes)
     messages: tuple[Message, ...] = field_of(list_of(check_message))
-    next_expected_sequence: int = field_of(NATURAL)
-    sequence: int = field_of(NATURAL)
+    next_expected_sequence: int = field_of(_NUMBER)
+    sequence: int = field_of(_NUMBER)
     server_api: ApiLevel = field_of(_api, write=bytes)
     total_messages: int = field_of(NATURAL)
 
@@ -92,9 +126,9 @@ class ServerPayload:
     """
 
     server_api: ApiLevel = field_of(_api, write=bytes)
-    server_uuid: str = field_of(_word)
-    messages: tuple[Message, ...] = field_of(list_of(check_message))
-    next_expected_sequence: int | None = field_of(optional(INTEGER), default=None)
+    server_uuid: str = field_of(_uuid)
+    messages: tuple[Message, ...] = field_of(list_of(_message_or_wreck))
+    next_expected_sequence: int | None = field_of(optional(_NUMBER), default=None)
     next_exchange_token: bytes | None = field_of(optional(_token), default=None)
     client_accepted_types_hash: bytes | None = field_of(optional(_digest), default=None)
 
@@ -104,34 +138,5 @@ class ServerPayload:
 
     @classmethod
     def from_map(cls, value: Any) -> "ServerPayload":
-        """
-        Raises Malformed, naming the field.
-
-        A message without a usable type does not spoil the answer: it is kept, as one that nobody can take, so that
-        the stream goes on behind it (fault L6).
-        """
-        found = from_map(_LenientServerPayload, value)
-        return cls(
-            server_api=found.server_api,
-            server_uuid=found.server_uuid,
-            messages=tuple(_message_or_wreck(item) for item in found.messages),
-            next_expected_sequence=found.next_expected_sequence,
-            next_exchange_token=found.next_exchange_token,
-            client_accepted_types_hash=found.client_accepted_types_hash,
-        )
-
-
-WRECK = "malformed-message"
-"""Type under which a server's message that is none is journaled; its `cause` says why."""
-
-
-@frozen(kw_only=True)
-class _LenientServerPayload(ServerPayload):
-    messages: tuple[Any, ...] = field_of(list_of(lambda item: item))
-
-
-def _message_or_wreck(item: Any) -> Message:
-    try:
-        return check_message(item)
-    except Malformed as error:
-        return {"type": WRECK, "cause": str(error)}
+        """Raises Malformed, naming the field. What stands for a message and is none becomes a WRECK."""
+        return from_map(cls, value)

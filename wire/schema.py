@@ -19,7 +19,11 @@ from .errors import Malformed
 
 T = TypeVar("T")
 Read = Callable[[Any], Any]
-"""Turns a decoded value into a field's value, or raises Malformed."""
+"""
+Turns a decoded value into a field's value, or raises Malformed.
+
+The error's text goes on behind the field's name, and so begins with `must` where it can.
+"""
 
 
 def _exactly(kind: type, word: str) -> Read:
@@ -45,18 +49,28 @@ def _word_for(value: Any) -> str:
 
 TEXT = _exactly(str, "text")
 OCTETS = _exactly(bytes, "octets")
-INTEGER = _exactly(int, "an integer")
 BOOLEAN = _exactly(bool, "true or false")
 MAP = _exactly(dict, "a map")
 _LIST = _exactly(list, "a list")
 
 
-def NATURAL(value: Any) -> int:
-    """An integer of 0 or more that a database column can hold."""
-    number: int = INTEGER(value)
-    if not 0 <= number < 2**63:
-        raise Malformed(f"must be 0 or more and below 2**63, not {str(number)[:30]}")
-    return number
+def integer_of(least: int, most: int) -> Read:
+    """An integer of this range, both ends included."""
+
+    def read_integer(value: Any) -> int:
+        if type(value) is not int:
+            raise Malformed(f"must be an integer, not {_word_for(value)}")
+        if not least <= value <= most:
+            raise Malformed(f"must be from {least} to {most}")
+        return value
+
+    return read_integer
+
+
+INTEGER = integer_of(-(2**63), 2**63 - 1)
+"""An integer that a column of a database can hold."""
+NATURAL = integer_of(0, 2**63 - 1)
+"""The same, of 0 or more."""
 
 
 def list_of(read: Read) -> Read:
@@ -72,7 +86,7 @@ def map_of(cls: type[T]) -> Read:
     """A map that is itself such a class."""
 
     def read_map(value: Any) -> T:
-        return from_map(cls, value)
+        return from_map(cls, MAP(value))
 
     return read_map
 
@@ -112,13 +126,14 @@ def from_map(cls: type[T], value: Any) -> T:
     """
     The value of a class that a peer's map stands for.
 
-    Raises Malformed with the path of the field that is missing or wrong.
+    Raises Malformed with the path of the field that is missing or wrong, such as `refused`[3]`code`.
     """
-    source = MAP(value)
+    if type(value) is not dict:
+        raise Malformed(f"{cls.__name__} must be a map, not {_word_for(value)}")
     arguments = {}
     for attribute, key, read, _ in _columns(cls):
-        if key in source:
-            arguments[attribute.name] = _inside(key, read, source[key])
+        if key in value:
+            arguments[attribute.name] = _inside(key, read, value[key])
         elif attribute.default is NOTHING:
             raise Malformed(f"`{key}` is missing")
     return cls(**arguments)
@@ -143,10 +158,12 @@ def _plain(item: Any) -> Any:
     return to_map(item) if hasattr(type(item), "__attrs_attrs__") else item
 
 
-def _inside(key: object, read: Read, value: Any) -> Any:
+def _inside(key: str | int, read: Read, value: Any) -> Any:
+    """What is read, or the error with its place in front: a path goes on, a sentence follows."""
     try:
         return read(value)
     except Malformed as error:
         text = str(error)
         place = f"[{key}]" if isinstance(key, int) else f"`{key}`"
-        raise Malformed(f"{place} {text}" if text.startswith("must") else f"{place}: {text}") from None
+        joint = "" if text.startswith(("[", "`")) else " " if text.startswith("must") else ": "
+        raise Malformed(f"{place}{joint}{text}") from None
