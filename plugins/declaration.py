@@ -1,6 +1,7 @@
 """What a plugin's class says of itself, checked once before it is used."""
 
 import re
+from collections.abc import Iterable
 from difflib import get_close_matches
 from inspect import signature
 from typing import Any
@@ -50,7 +51,6 @@ class Declaration:
     """Type of message: name of the method that takes it."""
     events: tuple[str, ...]
     """Events that it hears of."""
-    runs: bool
 
 
 def declaration_of(kind: type[Plugin]) -> Declaration:
@@ -74,8 +74,12 @@ def declaration_of(kind: type[Plugin]) -> Declaration:
         sends=tuple(kind.sends),
         handlers=handlers,
         events=tuple(event for event, (method, _) in HOOKS.items() if _overrides(kind, method)),
-        runs=_overrides(kind, "run"),
     )
+
+
+def events_of(declarations: Iterable[Declaration]) -> tuple[str, ...]:
+    """What a process must hear: what its plugins want to, and when sessions are dropped."""
+    return tuple(sorted({RESYNCHRONIZE_CLIENTS, *(event for one in declarations for event in one.events)}))
 
 
 def _overrides(kind: type[Plugin], method: str) -> bool:

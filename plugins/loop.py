@@ -27,7 +27,7 @@ class Loop:
         self._clock = clock
         self._random = random
         self._due: IDelayedCall | None = None
-        self._running = self._again = self._stopped = False
+        self._running = self._again = self._afresh = self._stopped = False
         self._trouble = ""
 
     def start(self) -> None:
@@ -54,6 +54,11 @@ class Loop:
             self._running = True
             self._activity.track(self._run())
 
+    def start_afresh(self) -> None:
+        """Let the plugin forget what it told, then run: now, or after the run that is going on."""
+        self._afresh = True
+        self.run_soon()
+
     def _arm(self, delay: float) -> None:
         self._due = self._clock.callLater(delay, self._interval_over)
 
@@ -63,6 +68,9 @@ class Loop:
 
     @returns_deferred
     async def _run(self) -> None:
+        if self._afresh:
+            self._afresh = False
+            await self._activity.call("reset", self._plugin.reset)
         try:
             await result_of(self._plugin.run)
         except CancelledError:

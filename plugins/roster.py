@@ -3,17 +3,14 @@
 from collections.abc import Iterator
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.logger import Logger
 
-from ..wire.local import NOT_HANDLED, RESYNCHRONIZE_CLIENTS, Deliver, Event, Outcome
+from ..wire.local import NOT_HANDLED, Deliver, Event, Outcome, Welcome
 from .errors import PluginInvalid
 from .runner import Runner
 
 
 class Roster:
     """All runners of a process. Runners are added before `start`."""
-
-    log = Logger()
 
     def __init__(self) -> None:
         self._runners: dict[str, Runner] = {}
@@ -35,15 +32,6 @@ class Roster:
     def __len__(self) -> int:
         return len(self._runners)
 
-    @property
-    def events(self) -> tuple[str, ...]:
-        """The events that any of them needs to hear."""
-        return tuple(
-            sorted(
-                {RESYNCHRONIZE_CLIENTS, *(event for runner in self for event in runner.declaration.events)}
-            )
-        )
-
     def start(self) -> None:
         """Start each."""
         for runner in self:
@@ -63,7 +51,11 @@ class Roster:
 
     def event(self, event: Event) -> None:
         """Tell everybody."""
-        self.log.debug("event: {name}", name=event.name)
         if not self._stopping:
             for runner in self:
                 runner.event(event.name, event.details)
+
+    def welcome(self, welcome: Welcome) -> None:
+        """There is a connection, anew perhaps: what happened meanwhile was not heard."""
+        for runner in self:
+            runner.welcome()

@@ -44,7 +44,7 @@ class Runner:
         self._broker = surroundings.broker
         self._clock = surroundings.clock
         self._session = Session(
-            broker=self._broker, plugin=self.name, scope=kind.scope, on_lost=self._start_afresh
+            broker=self._broker, plugin=self.name, scope=kind.scope, on_lost=self._on_lost
         )
         self._activity = Activity(plugin=self.name, log=self._log, clock=self._clock)
         self._sending = Activity(plugin=self.name, log=self._log, clock=self._clock)
@@ -136,10 +136,12 @@ class Runner:
             method, arguments = HOOKS[name]
             self._activity.call(method, getattr(self.plugin, method), *(values.get(key) for key in arguments))
 
-    def _start_afresh(self) -> None:
-        done = self._activity.call("reset", self.plugin.reset)
-        if self.declaration.runs:
-            done.addCallback(lambda _: self._loop.run_soon())
+    def welcome(self) -> None:
+        """The broker is there, perhaps again: a resynchronize may have been missed."""
+        self._session.renew()
+
+    def _on_lost(self) -> None:
+        self._loop.start_afresh()
 
     def deliver(self, message: Message) -> "Deferred[Outcome]":
         """Hand a message of the server to the plugin; the outcome always comes."""

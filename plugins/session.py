@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..wire.errors import FieldpostError
+from ..wire.errors import FieldpostError, RemoteProtocolError
 from ..wire.local import OBSOLETE_SESSION
 from ..wire.message import Message
 from .context import Broker
@@ -127,6 +127,8 @@ class Session:
     def _not_opened(self, failure: Failure) -> None:
         """The senders are told. The next message asks again; the last id is kept to see whether it was lost."""
         self._opening = self._open_again = False
+        if isinstance(failure.value, RemoteProtocolError):
+            failure = Failure(MessageRefused(failure.value.code, str(failure.value)))
         waiting, self._waiting = self._waiting, []
         for current in waiting:
             current.errback(failure)

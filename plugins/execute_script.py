@@ -1,0 +1,297 @@
+"""
+Runs a script that the server sends, as a process of its own, within limits.
+
+It is switched off unless its manifest says otherwise: whoever may send operations may then do here what the allowed
+users may. The script gets a fresh folder that is removed afterwards, a clean environment and an empty standard input;
+it and what it started are ended when the time is over.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError
+
+from ..runtime.settings import OCTETS, SECONDS, option
+from ..wire.errors import Malformed
+from ..wire.local import DONE, FAILED, Outcome
+from ..wire.message import Message
+from ..wire.schema import MAP, NATURAL, TEXT, field_of, from_map, optional
+from .child import STOPPED, TIME_LIMIT, Child, Command, Ending
+from .context import Context
+from .errors import OperationFailed
+from .plugin import Plugin, handles
+
+ERROR = 100
+TIMED_OUT = 102
+PROCESS_FAILED = 103
+NO_ATTACHMENT = 104
+"""`result-code` of the operation (landscape 1.5)."""
+
+EVERYBODY = "ALL"
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def read_environment(value: Any) -> dict[str, str]:
+    """A map of text to text that can be an environment."""
+    found = {TEXT(key): TEXT(item) for key, item in MAP(value).items()}
+    for key, item in found.items():
+        if not key or "=" in key or "\0" in key + item:
+            raise Malformed(f"{key[:40]!r} cannot be set in an environment")
+    return found
+
+
+def read_line(value: Any) -> str:
+    """Text of one line."""
+    text: str = TEXT(value)
+    if not text.strip() or not text.isprintable():
+        raise Malformed("must be one line of printable text, not empty")
+    return text
+
+
+@frozen(kw_only=True)
+class ScriptRequest:
+    """The operation's message. A time limit of null or 0 is the plugin's own."""
+
+    interpreter: str = field_of(read_line)
+    """A path, with at most one argument after it, as in the first line of a script."""
+    code: str = field_of(TEXT)
+    username: str = field_of(read_line)
+    time_limit: int | None = field_of(optional(NATURAL), default=None)
+    env: dict[str, str] | None = field_of(optional(read_environment), default=None)
+    attachments: dict[str, Any] | None = field_of(optional(MAP), default=None)
+
+
+@frozen(kw_only=True)
+class ExecuteScriptSettings:
+    """Who may run what, and how much of it."""
+
+    users: tuple[str, ...] = ()
+    """Users that scripts may run as; `ALL` for every user; empty: only the one that this process has."""
+    time_limit: float = option(default=300.0, unit=SECONDS, at_least=1, at_most=604_800)
+    """For a script that comes without one."""
+    longest_time_limit: float = option(default=3600.0, unit=SECONDS, at_least=1, at_most=604_800)
+    output_limit: int = option(default=65_536, unit=OCTETS, at_least=1024, at_most=99_000)
+    """A result holds 100,000 characters."""
+    grace: float = option(default=5.0, unit=SECONDS, at_least=0.1, at_most=600)
+    """From asking a script to end to killing it."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.time_limit > self.longest_time_limit:
+            raise ValueError(
+                "time-limit must not be more than longest-time-limit; lower it, or raise the other"
+            )
+
+
+@frozen(kw_only=True)
+class User:
+    """An account of this machine. `uid` and `gid`: None for those of this process."""
+
+    name: str
+    home: str
+    shell: str
+    uid: int | None
+    gid: int | None
+
+
+def own_name() -> str:
+    """The name of the user that this process has; its number where it has none, as in some containers."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def find_user(name: str, own: str) -> User:
+    """
+    An account by name, `own` being that of this process. It may block where accounts come from a server.
+
+    Raises OperationFailed when there is no such account, or this process cannot become it.
+    """
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        if name == own:
+            return User(name=name, home="/", shell="/bin/sh", uid=None, gid=None)
+        raise OperationFailed(f"this machine has no user {name!r}", result_code=ERROR) from None
+    if found.pw_uid == os.geteuid():
+        return User(name=name, home=found.pw_dir, shell=found.pw_shell, uid=None, gid=None)
+    if os.geteuid() != 0:
+        raise OperationFailed(
+            f'the plugin runs as {own!r} and cannot become {name!r}; set `user = "root"` in its manifest, or run '
+            f"the script as {own!r}",
+            result_code=ERROR,
+        )
+    return User(name=name, home=found.pw_dir, shell=found.pw_shell, uid=found.pw_uid, gid=found.pw_gid)
+
+
+class ExecuteScript(Plugin):
+    """Handles `execute-script`; the operation's result has what the script wrote."""
+
+    name = "execute-script"
+    Settings = ExecuteScriptSettings
+
+    def __init__(
+        self,
+        context: Context,
+        own_name: Callable[[], str] = own_name,
+        find_user: Callable[[str, str], User] = find_user,
+        setsid: str | None = shutil.which("setsid"),
+    ) -> None:
+        super().__init__(context)
+        self._own_name = own_name()
+        self._find_user = find_user
+        self._setsid = setsid
+
+    @handles("execute-script")
+    async def execute(self, message: Message) -> Outcome:
+        """Run it; the outcome says how it went."""
+        request = self._checked(message)
+        setsid = self._setsid_program()
+        directory = _make_directory()
+        try:
+            command = await self.in_thread(self._prepare, request, directory)
+            return _outcome(await self._run(command, request, setsid), self._limit_of(request))
+        finally:
+            await self._remove(directory)
+
+    def _checked(self, message: Message) -> ScriptRequest:
+        """Raises OperationFailed for what may not or cannot be run."""
+        try:
+            request = from_map(ScriptRequest, message)
+        except Malformed as error:
+            raise OperationFailed(f"this is no script that can be run: {error}", result_code=ERROR) from None
+        if request.attachments:
+            raise OperationFailed("this agent does not fetch attachments", result_code=NO_ATTACHMENT)
+        self._check_user(request.username)
+        if self._limit_of(request) > self.settings.longest_time_limit:
+            longest = self.settings.longest_time_limit
+            raise OperationFailed(
+                f"a time limit of {request.time_limit} s is more than the {longest:g} s allowed here "
+                "(`longest-time-limit` in the plugin's manifest)",
+                result_code=ERROR,
+            )
+        return request
+
+    def _check_user(self, name: str) -> None:
+        allowed = self.settings.users or (self._own_name,)
+        if name not in allowed and EVERYBODY not in allowed:
+            raise OperationFailed(
+                f"scripts may not run as {name!r} here, only as {', '.join(allowed)} (`users` in the plugin's manifest)",
+                result_code=ERROR,
+            )
+
+    def _limit_of(self, request: ScriptRequest) -> float:
+        limit: float = request.time_limit or self.settings.time_limit
+        return limit
+
+    def _prepare(self, request: ScriptRequest, directory: str) -> Command:
+        """In a thread: write the script, find the user. Raises OperationFailed."""
+        user = self._find_user(request.username, self._own_name)
+        interpreter = _interpreter_of(request)
+        script = Path(directory, "script")
+        try:
+            _write_script(script, request.code, user)
+        except OSError as error:
+            raise OperationFailed(f"the script cannot be written: {error}", result_code=ERROR) from None
+        return Command(
+            arguments=[*interpreter, str(script)],
+            environment={**_environment_of(user), **(request.env or {})},
+            directory=directory,
+            uid=user.uid,
+            gid=user.gid,
+        )
+
+    async def _run(self, command: Command, request: ScriptRequest, setsid: str) -> Ending:
+        child = Child(
+            clock=self.context.clock, output_limit=self.settings.output_limit, grace=self.settings.grace
+        )
+        child.start(self.context.spawner, command, setsid=setsid, time_limit=self._limit_of(request))
+        try:
+            return await child.ended()
+        except CancelledError:
+            child.end(STOPPED)
+            return await child.ended()
+
+    def _setsid_program(self) -> str:
+        if self._setsid is None:
+            raise OperationFailed("the program `setsid` is missing: install util-linux", result_code=ERROR)
+        return self._setsid
+
+    async def _remove(self, directory: str) -> None:
+        """In a thread: a script may have left a great many files."""
+        if not await self.in_thread(_removed, directory):
+            self.log.warn("{plugin}: {directory} could not be removed", plugin=self.name, directory=directory)
+
+
+def _make_directory() -> str:
+    try:
+        return tempfile.mkdtemp(prefix="fieldpost-script-")
+    except OSError as error:
+        raise OperationFailed(f"there is no place for the script: {error}", result_code=ERROR) from None
+
+
+def _removed(directory: str) -> bool:
+    shutil.rmtree(directory, ignore_errors=True)
+    return not os.path.lexists(directory)
+
+
+def _write_script(script: Path, code: str, user: User) -> None:
+    script.touch(mode=0o700)
+    script.write_text(code, encoding="utf-8", newline="")
+    if user.uid is not None and user.gid is not None:
+        for path in (script, script.parent):
+            os.chown(path, user.uid, user.gid)
+
+
+def _interpreter_of(request: ScriptRequest) -> list[str]:
+    parts = request.interpreter.split(None, 1)
+    if not os.path.isabs(parts[0]) or not os.path.isfile(parts[0]) or not os.access(parts[0], os.X_OK):
+        raise OperationFailed(
+            f"there is no interpreter {parts[0]!r} here: name a program by its path, such as /bin/sh",
+            result_code=ERROR,
+        )
+    return parts
+
+
+def _environment_of(user: User) -> dict[str, str]:
+    return {
+        "PATH": SEARCH_PATH,
+        "USER": user.name,
+        "LOGNAME": user.name,
+        "HOME": user.home,
+        "SHELL": user.shell,
+        "LANG": "C.UTF-8",
+    }
+
+
+def _outcome(ending: Ending, limit: float) -> Outcome:
+    if ending.cause == TIME_LIMIT:
+        return _failed(ending, TIMED_OUT, f"ended because it ran for more than {limit:g} s")
+    if ending.cause == STOPPED:
+        return _failed(ending, PROCESS_FAILED, "ended because the agent was stopped")
+    if ending.signal is not None:
+        return _failed(ending, PROCESS_FAILED, f"ended by signal {_signal_name(ending.signal)}")
+    if ending.exit_code is None:
+        return _failed(ending, PROCESS_FAILED, "killed, but it does not end; it may still run")
+    if ending.exit_code:
+        return _failed(ending, PROCESS_FAILED, f"exit code {ending.exit_code}")
+    return Outcome(status=DONE, result_text=ending.output)
+
+
+def _failed(ending: Ending, code: int, note: str) -> Outcome:
+    gap = "" if not ending.output or ending.output.endswith("\n") else "\n"
+    return Outcome(status=FAILED, result_code=code, result_text=f"{ending.output}{gap}[{note}]")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
