@@ -18,6 +18,8 @@ from ..wire.http import MAX_EXCHANGE_OCTETS
 from ..wire.local import MAX_MESSAGE_OCTETS
 
 DEFAULT_FILE = Path("/etc/fieldpost/agent.toml")
+NO_PROXY = "none"
+"""As `proxy`: none, whatever the environment says."""
 MIB = 1024 * 1024
 
 
@@ -26,7 +28,8 @@ def _check_url(url: str) -> None:
 
 
 def _check_proxy(url: str) -> None:
-    _check_address(url, ("http",), "http://proxy.example:3128")
+    if url != NO_PROXY:
+        _check_address(url, ("http",), "http://proxy.example:3128")
 
 
 def _check_address(url: str, schemes: tuple[str, ...], example: str) -> None:
@@ -60,7 +63,8 @@ class Server:
     proxy: str | None = option(default=None, check=_check_proxy)
     no_proxy: tuple[str, ...] = option(default=(), check=_check_line)
     connect_timeout: float = option(default=30.0, unit=SECONDS, at_least=0.1, at_most=600)
-    timeout: float = option(default=600.0, unit=SECONDS, at_least=1, at_most=86_400)
+    stall_timeout: float = option(default=120.0, unit=SECONDS, at_least=1, at_most=3600)
+    timeout: float = option(default=3600.0, unit=SECONDS, at_least=1, at_most=86_400)
     max_answer_octets: int = option(default=MAX_EXCHANGE_OCTETS, unit=OCTETS, at_least=1024)
 
     def __attrs_post_init__(self) -> None:
@@ -87,9 +91,8 @@ class Exchange:
     """When messages go to the server, and how many at a time."""
 
     interval: float = option(default=900.0, unit=SECONDS, at_least=1, at_most=604_800)
-    urgent_interval: float = option(default=60.0, unit=SECONDS, at_least=0, at_most=604_800)
+    urgent_interval: float = option(default=60.0, unit=SECONDS, at_least=1, at_most=604_800)
     drain_interval: float = option(default=0.0, unit=SECONDS, at_least=0, at_most=604_800)
-    impending: float = option(default=10.0, unit=SECONDS, at_least=0, at_most=3600)
     backoff_base: float = option(default=300.0, unit=SECONDS, at_least=0.01, at_most=86_400)
     backoff_cap: float = option(default=7200.0, unit=SECONDS, at_least=0.01, at_most=604_800)
     max_messages: int = option(default=1000, at_least=1, at_most=100_000)
