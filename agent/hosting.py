@@ -1,7 +1,6 @@
 """One service on one reactor, from start to stop."""
 
 import signal
-from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import IService
@@ -25,9 +24,11 @@ class Hosting:
         self._is_stopping = False
 
     def run(self) -> int:
-        """The exit code: 0, or 1 when the service could not start."""
+        """The exit code: 0, or 1 when the service could not start. It starts before the reactor does, as under twistd."""
+        if not self._start():
+            return 1
         self._reactor.addSystemEventTrigger("before", "shutdown", self._stop)
-        self._reactor.callWhenRunning(self._start)
+        self._reactor.callWhenRunning(self._take_signals)
         self._reactor.run()
         return self._exit_code
 
@@ -38,25 +39,22 @@ class Hosting:
             self._is_stopping = True
             self._reactor.stop()
 
-    def _start(self) -> None:
-        # Twisted's own way turns a second Ctrl-C into a traceback.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._take_signal(number, self.stop)
+    def _start(self) -> bool:
         try:
             self._service.privilegedStartService()
             self._service.startService()
         except (FieldpostError, CannotListenError) as error:
-            self._give_up("cannot start: {cause}", cause=str(error))
+            self.log.critical("cannot start: {cause}", cause=str(error))
         except Exception:  # noqa: BLE001 - whatever it is, the process ends with its traceback in the log
-            self.log.failure("cannot start")
-            self._give_up("this is a mistake in the program; its traceback is above")
+            self.log.failure("cannot start; this is a mistake in the program")
+        else:
+            return True
+        return False
 
-    def _take_signal(self, number: int, act: Callable[[], None]) -> None:
-        signal.signal(number, lambda *_: self._reactor.callFromThread(act))
-
-    def _give_up(self, text: str, **fields: str) -> None:
-        self.log.critical(text, **fields)
-        self.stop(1)
+    def _take_signals(self) -> None:
+        """Twisted's own way turns a second Ctrl-C into a traceback."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self.stop))
 
     @returns_deferred
     async def _stop(self) -> None:
