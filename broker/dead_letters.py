@@ -1,4 +1,4 @@
-"""Dead letters: messages that the server could not take, set aside for a person to look at."""
+"""Dead letters: messages that the server, or this agent, could not take, set aside for a person to look at."""
 
 import sqlite3
 
@@ -16,6 +16,20 @@ def bury_txn(txn: sqlite3.Connection, number: int, reason: str) -> None:
         " SELECT number, type, api, timestamp, ?, body FROM outbox JOIN lane ON lane.id = lane WHERE number = ?",
         (reason, number),
     )
+    _make_room_txn(txn)
+
+
+def bury_incoming_txn(txn: sqlite3.Connection, number: int, reason: str, *, api: ApiLevel, now: int) -> None:
+    """The same for the server's message of this number."""
+    txn.execute(
+        "INSERT INTO dead_letter (number, type, api, timestamp, reason, body)"
+        " SELECT number, type, ?, ?, ?, body FROM inbox WHERE number = ?",
+        (str(api), now, f"from the server: {reason}", number),
+    )
+    _make_room_txn(txn)
+
+
+def _make_room_txn(txn: sqlite3.Connection) -> None:
     txn.execute(
         "DELETE FROM dead_letter WHERE id IN (SELECT id FROM"
         " (SELECT id, row_number() OVER later AS count, sum(length(body)) OVER later AS octets FROM dead_letter"

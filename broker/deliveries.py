@@ -3,9 +3,10 @@
 import sqlite3
 
 from ..wire.message import FAILED, OPERATION_RESULT
+from .dead_letters import bury_incoming_txn
 from .inbox import find_txn, finish_txn, start_txn, started_txn
 from .own_messages import put_result_txn
-from .receipts import OBSOLETE, Receipt, leave_txn
+from .receipts import OBSOLETE, UNUSABLE, Receipt, leave_txn
 from .records import Conclusion, Incoming, OperationResult, State
 from .state import read_state_txn
 
@@ -32,6 +33,26 @@ def finish_delivery_txn(
         return Conclusion.OBSOLETE
     put_result_txn(txn, state, incoming.operation_id, result, now)
     return Conclusion.ANSWERED
+
+
+def refuse_incoming_txn(txn: sqlite3.Connection, number: int, reason: str, now: int) -> Conclusion:
+    """Set a message of the server aside that nothing here can take, and tell the server."""
+    incoming, state = find_txn(txn, number), read_state_txn(txn)
+    if incoming is None:
+        return Conclusion.UNKNOWN
+    bury_incoming_txn(txn, number, reason, api=state.api, now=now)
+    if incoming.operation_id is None:
+        receipt = Receipt(
+            reason=UNUSABLE,
+            message_type=incoming.type,
+            count=1,
+            first=number,
+            last=number,
+            oldest=now,
+            newest=now,
+        )
+        leave_txn(txn, receipt, api=state.api, timestamp=now)
+    return finish_delivery_txn(txn, number, OperationResult(status=FAILED, result_text=reason), now)
 
 
 def _say_obsolete_txn(txn: sqlite3.Connection, state: State, now: int) -> None:

@@ -66,9 +66,9 @@ def _insert_txn(
         note_operation_txn(txn, operation_id, secure_id)
 
 
-def next_incoming_txn(txn: sqlite3.Connection, limit: int) -> list[Incoming]:
-    """The first that no delivery was begun for, by number."""
-    return _read_txn(txn, "WHERE started = 0 ORDER BY number LIMIT ?", limit)
+def next_incoming_txn(txn: sqlite3.Connection, limit: int, after: int) -> list[Incoming]:
+    """The first behind this number that no delivery was begun for, by number."""
+    return _read_txn(txn, "WHERE started = 0 AND number > ? ORDER BY number LIMIT ?", after, limit)
 
 
 def started_txn(txn: sqlite3.Connection) -> list[Incoming]:

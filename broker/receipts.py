@@ -21,7 +21,12 @@ AGE = "age"
 POISON = "poison"
 CORRUPT = "corrupt"
 OBSOLETE = "obsolete"
-"""Why messages are gone: `reason` of a receipt. Obsolete: the operation's result was for another identity."""
+UNUSABLE = "unusable"
+"""
+Why messages are gone: `reason` of a receipt.
+
+Obsolete: the operation's result was for another identity. Unusable: the server's message, not ours; nothing here took it.
+"""
 
 
 @frozen(kw_only=True)

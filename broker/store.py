@@ -19,7 +19,7 @@ from ..wire.local import Stored
 from ..wire.message import Message
 from .arrivals import Arrivals
 from .dead_letters import read_dead_letters_txn
-from .deliveries import finish_delivery_txn, recover_deliveries_txn
+from .deliveries import finish_delivery_txn, recover_deliveries_txn, refuse_incoming_txn
 from .feeds import last_batch_txn
 from .inbox import next_incoming_txn, start_txn
 from .lanes import drop_empty_lanes_txn
@@ -249,9 +249,9 @@ class Store:
     # The inbox
 
     @_transaction
-    def next_incoming(self, txn: sqlite3.Connection, limit: int) -> list[Incoming]:
-        """The server's messages that no delivery was begun for, by number."""
-        return next_incoming_txn(txn, limit)
+    def next_incoming(self, txn: sqlite3.Connection, limit: int, after: int = -1) -> list[Incoming]:
+        """The server's messages behind this number that no delivery was begun for, by number."""
+        return next_incoming_txn(txn, limit, after)
 
     @_transaction
     def start_delivery(self, txn: sqlite3.Connection, number: int) -> None:
@@ -264,6 +264,15 @@ class Store:
     ) -> Conclusion:
         """The message is dealt with; the result of an operation is queued in the same transaction."""
         return finish_delivery_txn(txn, number, result, self._time())
+
+    @_transaction
+    def refuse_incoming(self, txn: sqlite3.Connection, number: int, reason: str) -> Conclusion:
+        """
+        Nothing here can take the message: it goes to the dead letters, and the server is told.
+
+        By the result of its operation, or a receipt where it is none. `reason` is for a person.
+        """
+        return refuse_incoming_txn(txn, number, reason, self._time())
 
     @_transaction
     def recover_deliveries(self, txn: sqlite3.Connection) -> list[Incoming]:
