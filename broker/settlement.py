@@ -39,6 +39,8 @@ def commit_answer_txn(txn: sqlite3.Connection, answer: Answer, sent: int, now: i
 def _expected(answer: Answer, position: Position, sent: int) -> int:
     if answer.next_expected_sequence is None:
         return position.sequence + sent
+    if 0 <= answer.next_expected_sequence <= position.next_number:
+        return answer.next_expected_sequence
     return storable(answer.next_expected_sequence, "next-expected-sequence")
 
 
