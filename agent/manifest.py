@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import Factory, field, frozen, make_class
+from attrs import Factory, field, frozen
 
 from ..runtime.settings import SettingsError, load, option
 from ..runtime.toml_source import Problem, Source
@@ -101,10 +101,12 @@ class Manifest:
 
         Raises SettingsError, with file and line.
         """
-        whole = make_class(
-            "Whole", {"settings": field(type=kind, kw_only=True)}, (_Options,), frozen=True, kw_only=True
-        )
-        found: T = load(self.file, whole).settings
+
+        @frozen(kw_only=True)
+        class Whole(_Options):
+            settings: kind  # type: ignore[valid-type]
+
+        found: T = load(self.file, Whole).settings
         return found
 
 

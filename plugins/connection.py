@@ -476,7 +476,7 @@ class _LinkFactory(Factory):
     def __init__(self, owner: BrokerConnection) -> None:
         self._owner = owner
 
-    def buildProtocol(self, addr: IAddress | None) -> _Link:
+    def buildProtocol(self, addr: "IAddress | None") -> _Link:
         """See Factory."""
         return _Link(self._owner)
 
