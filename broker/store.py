@@ -154,10 +154,16 @@ class Store:
         self._sent = len(outgoing.messages)
         return outgoing
 
-    @_transaction
-    def commit_answer(self, txn: sqlite3.Connection, answer: Answer) -> Settlement:
-        """Take in all that the server's answer says, its messages included."""
-        return commit_answer_txn(txn, answer, self._sent, self._time())
+    def commit_answer(self, answer: Answer) -> Settlement:
+        """
+        Take in all that the server's answer says, its messages included.
+
+        Raises Malformed for a number that cannot be; then nothing is taken.
+        """
+        settlement = self._file.run(lambda txn: commit_answer_txn(txn, answer, self._sent, self._time()))
+        if settlement.pending == 0:
+            self._file.give_back()
+        return settlement
 
     @_transaction
     def set_aside(self, txn: sqlite3.Connection, number: int, reason: str) -> None:
@@ -168,13 +174,17 @@ class Store:
         """
         set_aside_txn(txn, number, reason, self._time())
 
-    @_transaction
-    def shed_old(self, txn: sqlite3.Connection) -> int:
+    def shed_old(self) -> int:
         """
         Drop what has waited longer than the age limit, and leave receipts; how many messages.
 
         To be called now and then. A great many may take several calls: see shedding.MOST_AT_ONCE.
         """
+        shed = self._file.run(self._shed_old_txn)
+        self._file.give_back()
+        return shed
+
+    def _shed_old_txn(self, txn: sqlite3.Connection) -> int:
         drop_empty_lanes_txn(txn)
         if self._limits.max_age is None:
             return 0

@@ -9,6 +9,7 @@ from typing import TypeVar
 from ..runtime.database import (
     MEMORY,
     DatabaseBroken,
+    DatabaseError,
     DatabaseFull,
     open_database,
     seal,
@@ -28,6 +29,12 @@ Work = Callable[[sqlite3.Connection], T]
 _APPLICATION_ID = 0x46505354
 """`FPST`: marks the file as a store of ours."""
 _SCHEMA = files(__package__) / "schema"
+
+
+_SPARE_PAGES = 1_024
+_FEW_PAGES = 256
+"""Small enough for the log to hold them while the disk is full."""
+_MANY_PAGES = 4_096
 
 
 class StoreFile:
@@ -74,8 +81,14 @@ class StoreFile:
 
         Raises DatabaseFull, with nothing stored.
         """
-        self._reserve.restore()
+        while not self._reserve.is_whole:
+            self._make_whole()
         return self._run_once(work)
+
+    def give_back(self) -> None:
+        """Return to the disk what a backlog took, but for a little that the next one will want."""
+        with suppress(DatabaseError):
+            self._run_once(lambda txn: _shrink_txn(txn, keep=_SPARE_PAGES, most=_MANY_PAGES))
 
     def close(self) -> None:
         """All is on the disk already."""
@@ -97,6 +110,15 @@ class StoreFile:
         self._connection = self._connection or self._open()
         with transaction(self._connection) as txn:
             return work(txn)
+
+    def _make_whole(self) -> None:
+        """The disk may be full of what we have dropped since: give that back, little by little, and look again."""
+        try:
+            self._reserve.restore()
+        except DatabaseFull:
+            if not self._run_once(lambda txn: _shrink_txn(txn, keep=0, most=_FEW_PAGES)):
+                raise
+            self._empty_log()
 
     def _empty_log(self) -> None:
         """Put what the log holds where it belongs, so that the log begins anew and needs no more space."""
@@ -140,3 +162,14 @@ class StoreFile:
         finally:
             connection.close()
         swap(self._path, workbench)
+
+
+def _shrink_txn(txn: sqlite3.Connection, *, keep: int, most: int) -> int:
+    """Cut unused pages off the file; how many."""
+    (free,) = txn.execute("PRAGMA freelist_count").fetchone()
+    count = min(free - keep, most)
+    if count <= 0:
+        return 0
+    # Each row that is asked for is a page.
+    txn.execute(f"PRAGMA incremental_vacuum({count})").fetchall()
+    return count

@@ -1,12 +1,12 @@
 """What an answer does to the store: the sequence rules of landscape 1.8, and all that travels beside the messages."""
 
 import pytest
+
 from fieldpost.broker.store import Store
 from fieldpost.wire.api import NEWEST_SERVER_API, OLDEST_SERVER_API, ApiLevel
 from fieldpost.wire.errors import Malformed
 from fieldpost.wire.payload import WRECK
 from fieldpost.wire.sequence import Verdict
-
 from tests.broker.stores import (
     NEWER_API,
     add,
