@@ -9,16 +9,18 @@ gets away.
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessTerminated
-from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
+
+from .context import Spawner
 
 TIME_LIMIT = "time-limit"
 STOPPED = "stopped"
@@ -109,7 +111,17 @@ _TRANSITIONS: dict[tuple[_State, _Input], _State] = {
 class Child(ProcessProtocol):
     """One such process."""
 
-    def __init__(self, *, clock: IReactorTime, output_limit: int, grace: float) -> None:
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime,
+        output_limit: int,
+        grace: float,
+        kill: Callable[[int, int], None] = os.kill,
+        kill_group: Callable[[int, int], None] = os.killpg,
+    ) -> None:
+        self._kill = kill
+        self._kill_group = kill_group
         self._ending: Ending | None = None
         self._waiting: list[Deferred[Ending]] = []
         self._clock = clock
@@ -123,13 +135,13 @@ class Child(ProcessProtocol):
         self._pid = 0
         self._group_is_gone = False
 
-    def start(self, spawner: IReactorProcess, command: Command, *, setsid: str, time_limit: float) -> None:
+    def start(self, spawner: Spawner, command: Command, *, setsid: str, time_limit: float) -> None:
         """
         Start it, through the program `setsid`; after so many seconds it is ended.
 
         Raises OSError when no process can be made.
         """
-        process: Any = spawner.spawnProcess(  # an IProcessTransport, which does not name its `pid`
+        process = spawner.spawnProcess(
             self,
             setsid,
             [setsid, *command.arguments],
@@ -215,11 +227,11 @@ class Child(ProcessProtocol):
         if self._group_is_gone:
             return
         try:
-            os.killpg(self._pid, number)
+            self._kill_group(self._pid, number)
         except ProcessLookupError:
             self._group_is_gone = self._has_ended()
             if not self._group_is_gone:
-                os.kill(self._pid, number)
+                self._kill(self._pid, number)
         except PermissionError:
             pass  # all that is left of it belongs to somebody else; it is given up after the grace
 

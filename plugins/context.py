@@ -1,12 +1,12 @@
 """What a plugin may ask of the process around it. All of it is passed in: nothing is global, nothing is the daemon."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from ..wire.message import Message
@@ -61,6 +61,22 @@ class Later(Protocol):
         """What the function raises is logged with the plugin's name."""
 
 
+class Spawner(Protocol):
+    """Starts processes: the part of Twisted's IReactorProcess that plugins need."""
+
+    def spawnProcess(
+        self,
+        processProtocol: Any,  # an IProcessProtocol
+        executable: str,
+        args: Sequence[str],
+        env: Mapping[str, str] | None,
+        path: str | None,
+        uid: int | None,
+        gid: int | None,
+    ) -> Any:  # an IProcessTransport, which does not declare its `pid`
+        """Start a program; `uid` and `gid` are None for those of this process."""
+
+
 @frozen(kw_only=True)
 class Surroundings:
     """What all plugins of one process share."""
@@ -72,7 +88,7 @@ class Surroundings:
     """Seconds since 1970. It may be stepped, forwards and backwards."""
     random: Random
     in_thread: InThread
-    spawner: IReactorProcess
+    spawner: Spawner
 
 
 @frozen(kw_only=True)
@@ -89,4 +105,4 @@ class Context:
     later: Later
     request_exchange: Callable[[], "Deferred[None]"]
     in_thread: InThread
-    spawner: IReactorProcess
+    spawner: Spawner

@@ -32,9 +32,16 @@ class Runner:
     Nothing that the plugin raises leaves it: that is logged with the plugin's name, or is the outcome of a delivery.
     """
 
-    def __init__(self, kind: type[Plugin], *, settings: Any, surroundings: Surroundings) -> None:
+    def __init__(
+        self,
+        kind: type[Plugin],
+        *,
+        settings: Any,
+        surroundings: Surroundings,
+        make: Callable[[Context], Plugin] | None = None,
+    ) -> None:
         """
-        Any: the settings are of the class that the plugin names.
+        Any: the settings are of the class that the plugin names. `make` makes the plugin where its class alone does not.
 
         Raises PluginInvalid, and what the plugin's own `__init__` raises.
         """
@@ -49,7 +56,7 @@ class Runner:
         self._activity = Activity(plugin=self.name, log=self._log, clock=self._clock)
         self._sending = Activity(plugin=self.name, log=self._log, clock=self._clock)
         self._timers: set[IDelayedCall] = set()
-        self.plugin = kind(self._context(settings, surroundings))
+        self.plugin = (make or kind)(self._context(settings, surroundings))
         self._loop = Loop(
             plugin=self.plugin, activity=self._activity, clock=self._clock, random=surroundings.random
         )
@@ -129,12 +136,15 @@ class Runner:
         """Tell the plugin what happened, as far as it wants to know. Details are a map of their own per event."""
         values = dict(details)
         if name == RESYNCHRONIZE_CLIENTS:
-            scopes = values["scopes"] = _scopes_of(details)
-            if scopes is None or self.plugin.scope in scopes:
-                self._session.renew()
+            values["scopes"] = _scopes_of(details)
         if name in self.declaration.events:
             method, arguments = HOOKS[name]
             self._activity.call(method, getattr(self.plugin, method), *(values.get(key) for key in arguments))
+        if name == RESYNCHRONIZE_CLIENTS and self._is_concerned(values["scopes"]):
+            self._session.renew()
+
+    def _is_concerned(self, scopes: tuple[str, ...] | None) -> bool:
+        return scopes is None or self.plugin.scope in scopes
 
     def welcome(self) -> None:
         """The broker is there, perhaps again: a resynchronize may have been missed."""

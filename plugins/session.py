@@ -11,7 +11,7 @@ session ids, nothing that it sent is dropped, and nothing old comes after what i
 from collections import Counter
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -64,9 +64,7 @@ class Session:
             except MessageRefused as refusal:
                 if refusal.code != OBSOLETE_SESSION or attempt == MAX_ATTEMPTS:
                     raise
-                if sent_under == self._id and not self._opening:
-                    self._open()
-                fresh = await self._current()
+                fresh = await (self._asked_for() if sent_under == self._id else self._current())
                 answer = self._say(message, fresh, urgent)
             finally:
                 self._answered(sent_under)
@@ -95,14 +93,15 @@ class Session:
             self._on_lost()
 
     def _current(self) -> "Deferred[str]":
-        current: Deferred[str] = Deferred()
-        if self._id is not None and not self._opening:
-            current.callback(self._id)
-        else:
-            self._waiting.append(current)
-            if not self._opening:
-                self._open()
-        return current
+        return self._asked_for() if self._id is None or self._opening else succeed(self._id)
+
+    def _asked_for(self) -> "Deferred[str]":
+        """What the broker says to the question that is on its way, or is asked now."""
+        asked: Deferred[str] = Deferred()
+        self._waiting.append(asked)
+        if not self._opening:
+            self._open()
+        return asked
 
     def _open(self) -> None:
         if self._opening:

@@ -1,0 +1,229 @@
+"""Plugins never see session ids, and lose nothing when the server drops them."""
+
+import pytest
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import capturedLogs
+
+from fieldpost.plugins.errors import MessageRefused
+from fieldpost.plugins.session import MAX_ATTEMPTS, Session
+from fieldpost.testing import FakeBroker, result_of
+from fieldpost.wire.errors import Malformed
+from fieldpost.wire.local import OBSOLETE_SESSION, Refused
+from fieldpost.wire.message import Message
+
+
+class Sender:
+    """A session, and what came of it in order."""
+
+    reports_afresh = True
+
+    def __init__(self, broker: FakeBroker | None = None, scope: str | None = None) -> None:
+        self.broker = broker or FakeBroker()
+        self.seen: list[object] = []
+        self.session = Session(broker=self.broker, plugin="load", scope=scope, on_lost=self.on_lost)
+
+    def on_lost(self) -> None:
+        self.seen.append("lost")
+        if self.reports_afresh:
+            self.send("afresh")
+
+    def send(self, type: str) -> "Deferred[None]":
+        return Deferred.fromCoroutine(self.session.send({"type": type}))
+
+    def stored(self) -> list[tuple[str, str | None]]:
+        return [(kept.message["type"], kept.session_id) for kept in self.broker.stored]
+
+
+def test_messages_carry_the_session_of_the_scope() -> None:
+    """It is opened once, with the first message."""
+    sender = Sender(scope="cpu")
+
+    result_of(sender.send("one"))
+    result_of(sender.send("two"))
+
+    assert sender.stored() == [("one", "session-1"), ("two", "session-1")]
+    assert result_of(sender.broker.open_session("load", "cpu")) == "session-1"
+
+
+def test_messages_wait_for_their_session_in_order() -> None:
+    """A broker that is away holds nothing up but the answer."""
+    sender = Sender()
+    sender.broker.away()
+    sends = [sender.send(type) for type in ("one", "two", "three")]
+
+    sender.broker.back()
+
+    assert [result_of(send) for send in sends] == [None] * 3
+    assert sender.stored() == [("one", "session-1"), ("two", "session-1"), ("three", "session-1")]
+
+
+def test_a_dropped_session_is_replaced_and_the_message_stored() -> None:
+    """The plugin's send succeeds, and then it is told to report afresh."""
+    sender = Sender()
+    result_of(sender.send("one"))
+    sender.broker.drop_sessions()
+
+    result_of(sender.send("two"))
+
+    assert sender.stored() == [("one", "session-1"), ("two", "session-2"), ("afresh", "session-2")]
+    assert sender.seen == ["lost"]
+
+
+def test_what_was_under_way_comes_before_what_is_reported_afresh() -> None:
+    """Whatever order event and refusals come in: the server sees old news first."""
+    sender = Sender()
+    result_of(sender.send("one"))
+    sender.broker.away()
+    sends = [sender.send("two"), sender.send("three")]
+    sender.session.renew()
+    sender.broker.drop_sessions()
+
+    sender.broker.back()
+
+    assert [result_of(send) for send in sends] == [None, None]
+    assert sender.stored()[1:] == [("two", "session-2"), ("three", "session-2"), ("afresh", "session-2")]
+
+
+def test_an_event_alone_is_enough() -> None:
+    """A plugin with nothing to send reports afresh all the same."""
+    sender = Sender()
+    result_of(sender.send("one"))
+    sender.broker.drop_sessions()
+
+    sender.session.renew()
+
+    assert sender.seen == ["lost"]
+
+
+def test_a_session_that_is_still_in_force_is_kept() -> None:
+    """To ask costs nothing: no report afresh."""
+    sender = Sender()
+    result_of(sender.send("one"))
+
+    sender.session.renew()
+
+    assert sender.seen == []
+    assert sender.stored() == [("one", "session-1")]
+
+
+def test_a_plugin_that_never_sent_anything_has_nothing_to_renew() -> None:
+    """The server knows nothing of it that it could forget."""
+    sender = Sender()
+
+    sender.session.renew()
+
+    assert sender.seen == []
+
+
+def test_a_second_drop_while_the_session_is_asked_for_is_noticed() -> None:
+    """The answer to the first question may be older than the second event."""
+    sender = Sender()
+    result_of(sender.send("one"))
+    sender.broker.away()
+    sender.session.renew()
+    sender.session.renew()
+    sender.broker.drop_sessions()
+
+    sender.broker.back()
+
+    assert sender.seen == ["lost"]
+    assert sender.stored()[-1] == ("afresh", "session-2")
+
+
+def test_other_refusals_reach_the_plugin() -> None:
+    """They are not the session's to resolve."""
+    sender = Sender()
+    sender.broker.refuse("one", "not-granted", "no")
+
+    with pytest.raises(MessageRefused, match="no"):
+        result_of(sender.send("one"))
+
+
+def test_a_broker_that_drops_every_session_ends_in_an_error() -> None:
+    """Not in an endless exchange of the same message."""
+
+    class Forgetful(FakeBroker):
+        said = 0
+
+        def send(
+            self, plugin: str, message: Message, session_id: str | None = None, urgent: bool = False
+        ) -> "Deferred[None]":
+            self.said += 1
+            self.drop_sessions()
+            return fail(MessageRefused(OBSOLETE_SESSION, "dropped"))
+
+    broker = Forgetful()
+    sender = Sender(broker)
+    sender.reports_afresh = False
+
+    with pytest.raises(MessageRefused, match="dropped"):
+        result_of(sender.send("one"))
+
+    assert broker.said >= MAX_ATTEMPTS
+
+
+class Unwilling(FakeBroker):
+    """Opens no session, for this reason, after the first `good` ones."""
+
+    def __init__(self, error: Exception, good: int = 0) -> None:
+        super().__init__()
+        self.error = error
+        self.good = good
+
+    def open_session(self, plugin: str, scope: str | None = None) -> "Deferred[str]":
+        self.good -= 1
+        return super().open_session(plugin, scope) if self.good >= 0 else fail(self.error)
+
+
+def test_a_session_that_is_refused_is_a_message_refused() -> None:
+    """The plugin learns the broker's own words."""
+    sender = Sender(Unwilling(Refused("no grant")))
+
+    with pytest.raises(MessageRefused, match="no grant") as caught:
+        result_of(sender.send("one"))
+
+    assert caught.value.code == "REFUSED"
+
+
+def test_a_renewal_that_fails_is_logged_and_tried_again_with_the_next_message() -> None:
+    """Nobody waited for it, so the log has it."""
+    sender = Sender(Unwilling(Malformed("garbled"), good=1))
+    result_of(sender.send("one"))
+    sender.broker.drop_sessions()
+
+    with capturedLogs() as logs:
+        sender.session.renew()
+
+    assert "could not be renewed" in logs[0]["log_format"]
+    with pytest.raises(MessageRefused, match="garbled"):
+        result_of(sender.send("two"))
+    assert isinstance(sender.broker, Unwilling)
+    sender.broker.good = 1
+    result_of(sender.send("three"))
+    assert sender.stored()[1:] == [("three", "session-2"), ("afresh", "session-2")]
+
+
+def test_a_renewal_that_breaks_is_logged_with_its_traceback() -> None:
+    """It is our mistake then."""
+    sender = Sender(Unwilling(RuntimeError("broken"), good=1))
+    result_of(sender.send("one"))
+
+    with capturedLogs() as logs:
+        sender.session.renew()
+
+    assert logs[0]["log_failure"].check(RuntimeError)
+
+
+def test_giving_up_waiting_leaves_the_others_alone() -> None:
+    """One cancelled send neither blocks nor breaks the next."""
+    sender = Sender()
+    sender.broker.away()
+    first, second = sender.send("one"), sender.send("two")
+    first.addErrback(lambda failure: sender.seen.append(type(failure.value).__name__))
+
+    first.cancel()
+    sender.broker.back()
+
+    assert result_of(second) is None
+    assert sender.seen == ["CancelledError"]
+    assert sender.stored() == [("two", "session-1")]
