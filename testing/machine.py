@@ -15,27 +15,41 @@ T = TypeVar("T")
 
 
 class FakeThreads:
-    """Runs functions at once in the caller's thread; while `held`, they wait, as for a file server that is dead."""
+    """Runs functions at once in the caller's thread, but for calls that are on `hold`: those wait for `release`."""
 
     def __init__(self) -> None:
-        self.held = False
+        self._all_held = False
+        self._held: set[tuple[object, ...]] = set()
         self._waiting: list[Callable[[], object]] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many calls hang."""
+        return len(self._waiting)
+
+    def hold(self, *args: object) -> None:
+        """Let calls with these arguments hang, as on a file server that is dead; without arguments, every call."""
+        if args:
+            self._held.add(args)
+        else:
+            self._all_held = True
+
+    def release(self) -> None:
+        """Run what hangs; nothing is on hold any more."""
+        self._all_held = False
+        self._held.clear()
+        waiting, self._waiting = self._waiting, []
+        for run in waiting:
+            run()
 
     def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Deferred[T]":
         """See plugins.context.InThread."""
-        if not self.held:
+        if not self._all_held and args not in self._held:
             done: Deferred[Any] = execute(function, *args, **kwargs)
             return done
         waiting: Deferred[Any] = Deferred()
         self._waiting.append(lambda: execute(function, *args, **kwargs).chainDeferred(waiting))
         return waiting
-
-    def release(self) -> None:
-        """Run what waits."""
-        self.held = False
-        waiting, self._waiting = self._waiting, []
-        for run in waiting:
-            run()
 
 
 @define
