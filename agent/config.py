@@ -61,7 +61,7 @@ class Server:
     computer_title: str | None = option(default=None, check=_check_line)
     tags: tuple[str, ...] = option(default=(), check=_check_line)
     proxy: str | None = option(default=None, check=_check_proxy)
-    no_proxy: tuple[str, ...] = option(default=(), check=_check_line)
+    no_proxy: tuple[str, ...] | None = option(default=None, check=_check_line)
     connect_timeout: float = option(default=30.0, unit=SECONDS, at_least=0.1, at_most=600)
     stall_timeout: float = option(default=120.0, unit=SECONDS, at_least=1, at_most=3600)
     timeout: float = option(default=3600.0, unit=SECONDS, at_least=1, at_most=86_400)
@@ -137,7 +137,7 @@ class Supervisor:
     restart_base: float = option(default=1.0, unit=SECONDS, at_least=0.01, at_most=3600)
     restart_cap: float = option(default=60.0, unit=SECONDS, at_least=0.01, at_most=86_400)
     steady_after: float = option(default=30.0, unit=SECONDS, at_least=0, at_most=86_400)
-    stop_grace: float = option(default=10.0, unit=SECONDS, at_least=0.1, at_most=3600)
+    stop_grace: float = option(default=15.0, unit=SECONDS, at_least=0.1, at_most=3600)
 
 
 @frozen(kw_only=True)

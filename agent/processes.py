@@ -189,3 +189,13 @@ class _ChildProtocol(ProcessProtocol):
             buffer.finish()
         ended: Any = reason.value
         self._on_exit(Exit(code=ended.exitCode, signal=ended.signal))
+
+
+def resident_kib(pid: int | None) -> int | None:
+    """Resident memory of a process in KiB; None when it is not there."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as stream:
+            lines = (line.split() for line in stream)
+            return next((int(line[1]) for line in lines if line[:1] == ["VmRSS:"]), None)
+    except OSError:
+        return None

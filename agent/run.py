@@ -11,6 +11,9 @@ import sys
 from importlib import import_module
 from typing import Any, NoReturn
 
+from ..wire.errors import FieldpostError
+from .lean import leave_tls_out
+
 ROLES = {
     "broker": "fieldpost.agent.tap",
     "plugin": "fieldpost.agent.host_tap",
@@ -28,9 +31,7 @@ def main(arguments: list[str]) -> NoReturn:
     if role not in ROLES:
         _fail(USAGE, 2)
     if role == "plugin":
-        # Twisted's AMP and endpoints load OpenSSL where they find it; a plugin process needs none of its 11 MiB.
-        sys.modules["OpenSSL"] = None  # type: ignore[assignment]
-    from ..wire.errors import FieldpostError
+        leave_tls_out()
 
     module = import_module(ROLES[role])
     options = _options(module, arguments[1:])

@@ -1,0 +1,365 @@
+"""
+The broker's parts put together, and the order in which they start and stop.
+
+This is the composition root of the broker's process: nowhere else are concrete parts chosen.
+"""
+
+import os
+import pwd
+import socket
+import time
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+from attrs import frozen
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from .. import __version__
+from ..broker.backoff import Backoff
+from ..broker.bus import Bus
+from ..broker.delivery import Delivery
+from ..broker.exchange import Exchange, ExchangeLimits
+from ..broker.grants import Grant, Grants
+from ..broker.handlers import Handlers
+from ..broker.handover import HandoverLimits
+from ..broker.http import HttpTransport
+from ..broker.intake import Intake
+from ..broker.line import Timeouts
+from ..broker.plugin_link import Broker
+from ..broker.plugin_socket import PluginSocket
+from ..broker.proxy import Proxies
+from ..broker.reactions import Reactions
+from ..broker.records import StoreLimits
+from ..broker.registration import Account, Registration
+from ..broker.schedule import Intervals, Schedule
+from ..broker.status import Record, Status
+from ..broker.timetable import Timetable
+from ..broker.trust import Trust
+from ..runtime.doors import returns_deferred
+from ..runtime.settings import SettingsError
+from ..runtime.toml_source import Problem
+from ..runtime.writer import WriterThread
+from .config import AgentConfig, registration_key
+from .manifest import Manifest
+from .tally import TalliedStore
+
+SHED_EVERY = 600.0
+"""Seconds between looks for messages that are too old."""
+
+
+@frozen(kw_only=True)
+class Parts:
+    """What is started, stopped and asked."""
+
+    store: TalliedStore
+    writer: WriterThread
+    packer: WriterThread
+    exchange: Exchange
+    plugins: PluginSocket
+    transport: HttpTransport
+
+
+def build_broker(config: AgentConfig, manifests: Iterable[Manifest], reactor: Any) -> IService:
+    """The broker as a service; its parts are made when it starts. Any: Twisted has no one interface for a reactor."""
+    service: IService = BrokerService(config=config, manifests=tuple(manifests), reactor=reactor)
+    return service
+
+
+def assemble(config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any) -> Parts:
+    """
+    All parts, each given what it needs. The store is opened; nothing else happens yet.
+
+    Raises FieldpostError.
+    """
+    grants = grants_of(manifests, own_uid=os.geteuid())
+    account = account_of(config)
+    trust = _trust(config)
+    proxies = Proxies.chosen(proxy=config.server.proxy, no_proxy=config.server.no_proxy, environ=os.environ)
+    store = open_store(config, now=time.time)
+    writer = WriterThread(reactor=reactor, name="store")
+    packer = WriterThread(reactor=reactor, name="packer")
+    random = Random()
+    bus, handlers, record = Bus(), Handlers(), Record()
+    timetable = Timetable(clock=reactor, schedule=schedule_of(config, random), bus=bus)
+    registration = Registration(account=account, store=store, writer=writer, bus=bus, ask=timetable.ask)
+    Reactions(
+        handlers=handlers,
+        store=store,
+        writer=writer,
+        bus=bus,
+        timetable=timetable,
+        registration=registration,
+    )
+    delivery = Delivery(
+        store=store,
+        writer=writer,
+        bus=bus,
+        handlers=handlers,
+        clock=reactor,
+        ask=timetable.ask,
+        record=record,
+        limits=HandoverLimits(grace=config.exchange.handler_grace),
+    )
+    transport = HttpTransport(
+        url=config.server.url,
+        reactor=reactor,
+        worker=packer,
+        trust=trust,
+        proxies=proxies,
+        max_answer_octets=config.server.max_answer_octets,
+        user_agent=f"fieldpost/{__version__}",
+        timeouts=_timeouts(config),
+    )
+    exchange = Exchange(
+        store=store,
+        writer=writer,
+        transport=transport,
+        bus=bus,
+        handlers=handlers,
+        delivery=delivery,
+        timetable=timetable,
+        record=record,
+        clock=reactor,
+        now=time.time,
+        limits=ExchangeLimits(messages=config.exchange.max_messages, octets=config.exchange.max_octets),
+    )
+    status = Status(
+        store=store,
+        writer=writer,
+        registration=registration,
+        timetable=timetable,
+        record=record,
+        waiting=lambda: delivery.waiting,
+    )
+    intake = Intake(store=store, writer=writer, clock=reactor, now=time.time)
+    is_open = _has_foreign_users(manifests)
+    report = Report(config=config, status=status, store=store, writer=writer, intake=intake)
+    plugins = PluginSocket(
+        reactor=reactor,
+        broker=Broker(
+            store=store,
+            writer=writer,
+            intake=intake,
+            grants=grants,
+            deliveries=delivery,
+            events=bus,
+            exchanges=timetable,
+            status=report.report,
+            clock=reactor,
+        ),
+        path=str(config.broker.socket),
+        mode=0o666 if is_open else 0o600,
+        folder_mode=0o755 if is_open else 0o700,
+    )
+    return Parts(
+        store=store,
+        writer=writer,
+        packer=packer,
+        exchange=exchange,
+        plugins=plugins,
+        transport=transport,
+    )
+
+
+class BrokerService(Service):
+    """From start to stop."""
+
+    log = Logger()
+
+    def __init__(self, *, config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any) -> None:
+        """Any: Twisted has no one interface for a reactor."""
+        self._config = config
+        self._manifests = manifests
+        self._reactor = reactor
+        self._parts: Parts | None = None
+        self._shedding: IDelayedCall | None = None
+
+    def startService(self) -> None:
+        """
+        Open the store, listen for plugins, plan the first exchange.
+
+        Raises FieldpostError, with nothing left open.
+        """
+        parts = assemble(self._config, self._manifests, self._reactor)
+        try:
+            parts.plugins.startService()
+        except Exception:
+            parts.writer.stop()
+            parts.packer.stop()
+            parts.store.close()
+            raise
+        self._parts = parts
+        super().startService()
+        starting = Deferred.fromCoroutine(parts.exchange.start())
+        starting.addErrback(lambda failure: self.log.failure("exchanges cannot start", failure))
+        self._shed()
+        self.log.info(
+            "broker {version} started: plugins at {socket}, server {url}",
+            version=__version__,
+            socket=str(self._config.broker.socket),
+            url=self._config.server.url,
+        )
+
+    @returns_deferred
+    async def stopService(self) -> None:
+        """End what is under way, outermost last: plugins may still say what became of their messages."""
+        super().stopService()
+        parts, self._parts = self._parts, None
+        if parts is None:
+            return
+        if self._shedding is not None and self._shedding.active():
+            self._shedding.cancel()
+        await parts.exchange.stop()
+        await parts.plugins.stopService()
+        await parts.transport.stop()
+        await parts.packer.stop()
+        parts.writer.run(parts.store.close).addErrback(
+            lambda failure: self.log.failure("the store was not closed", failure)
+        )
+        await parts.writer.stop()
+        self.log.info("broker stopped")
+
+    def _shed(self) -> None:
+        """Drop what is too old, now and again and again, where the configuration has an age."""
+        if self._parts is None or self._config.store.max_age is None:
+            return
+        done = self._parts.writer.run(self._parts.store.shed_old)
+        done.addErrback(lambda failure: self.log.failure("old messages were not dropped", failure))
+        self._shedding = self._reactor.callLater(SHED_EVERY, self._shed)
+
+
+class Report:
+    """What `fieldpost status` shows: the broker's own status, and what this process knows beside it."""
+
+    def __init__(
+        self,
+        *,
+        config: AgentConfig,
+        status: Status,
+        store: TalliedStore,
+        writer: WriterThread,
+        intake: Intake,
+    ) -> None:
+        self._config = config
+        self._status = status
+        self._store = store
+        self._writer = writer
+        self._intake = intake
+
+    async def report(self) -> dict[str, Any]:
+        """Values that travel."""
+        found = await self._status.report()
+        server = {"url": self._config.server.url, **found.get("server", {})}
+        trouble = self._intake.trouble
+        return {
+            **found,
+            "version": __version__,
+            "pid": os.getpid(),
+            "computer-title": self._config.computer_title,
+            "server": server,
+            "types": await self._writer.run(self._store.tally.report),
+            "troubles": [f"messages of plugins are not stored: {trouble}"] if trouble else [],
+        }
+
+
+def open_store(config: AgentConfig, *, now: Callable[[], float]) -> TalliedStore:
+    """
+    The store in the state folder, which is made when it is missing.
+
+    Raises SettingsError for a folder that cannot be made, DatabaseError for a store that cannot be used.
+    """
+    folder = config.broker.state_dir
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        text = f"the state folder cannot be made: {reason}; make it for the broker's user, or set `state-dir` in [broker]"
+        raise SettingsError([Problem(file=folder, text=text)]) from None
+    limits = StoreLimits(
+        max_octets=config.store.max_octets,
+        max_age=config.store.max_age,
+        reserve_octets=config.store.reserve_octets,
+    )
+    store = TalliedStore.open(str(config.broker.store), limits=limits, new_id=lambda: str(uuid4()), now=now)
+    assert isinstance(store, TalliedStore)  # `open` makes what it is called on
+    return store
+
+
+def schedule_of(config: AgentConfig, random: Random) -> Schedule:
+    """When to exchange."""
+    found = config.exchange
+    intervals = Intervals(normal=found.interval, urgent=found.urgent_interval, drain=found.drain_interval)
+    backoff = Backoff(base=found.backoff_base, cap=found.backoff_cap, random=random)
+    return Schedule(intervals=intervals, backoff=backoff, random=random)
+
+
+def account_of(config: AgentConfig) -> Account | None:
+    """
+    What to register with; None when no account is configured.
+
+    Raises SettingsError.
+    """
+    server = config.server
+    if server.account_name is None:
+        return None
+    return Account(
+        account_name=server.account_name,
+        computer_title=config.computer_title,
+        hostname=socket.gethostname(),
+        registration_password=registration_key(server),
+        tags=",".join(server.tags) or None,
+    )
+
+
+def grants_of(manifests: Iterable[Manifest], *, own_uid: int) -> Grants:
+    """
+    What each plugin may do, by its manifest; also of plugins that are not enabled, which may be started by hand.
+
+    Raises SettingsError, GrantInvalid.
+    """
+    grants = [
+        Grant(
+            name=manifest.name,
+            uids=_uids(manifest, own_uid),
+            sends=frozenset(manifest.sends),
+            handles=frozenset(manifest.handles),
+        )
+        for manifest in manifests
+    ]
+    return Grants(grants, operators=(0, own_uid))
+
+
+def _uids(manifest: Manifest, own_uid: int) -> frozenset[int]:
+    """Without a `user` a plugin runs as its supervisor does: as we, or as root who made us what we are."""
+    if manifest.user is None:
+        return frozenset({0, own_uid})
+    try:
+        return frozenset({pwd.getpwnam(manifest.user).pw_uid})
+    except KeyError:
+        text = f"there is no user {manifest.user}; make it, or name another"
+        raise SettingsError([Problem(file=manifest.file, option="user", text=text)]) from None
+
+
+def _has_foreign_users(manifests: Iterable[Manifest]) -> bool:
+    """
+    Whether plugins run as users of their own.
+
+    Who connects is known by the kernel's word; so the socket may be as open as they need it.
+    """
+    return any(manifest.enabled and manifest.user is not None for manifest in manifests)
+
+
+def _trust(config: AgentConfig) -> Trust:
+    if config.server.ca_file is not None:
+        return Trust.in_file(str(config.server.ca_file))
+    return Trust.in_system(environ=os.environ)
+
+
+def _timeouts(config: AgentConfig) -> Timeouts:
+    server = config.server
+    return Timeouts(connect=server.connect_timeout, stall=server.stall_timeout, total=server.timeout)

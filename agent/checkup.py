@@ -1,0 +1,57 @@
+"""The configuration as the agent would read it, without running anything."""
+
+from pathlib import Path
+from typing import Any
+
+from .config import load_config, registration_key
+from .manifest import hosts_of, load_manifests
+from .programs import agent_programs
+
+
+def check_configuration(file: Path) -> str:
+    """
+    One line for people when all is right.
+
+    Raises SettingsError with what is not.
+    """
+    config = load_config(file)
+    registration_key(config.server)
+    manifests = load_manifests(config.plugins.manifests)
+    agent_programs(config, manifests, file=file)
+    plugins = sum(map(len, hosts_of(manifests).values()))
+    return f"{file} is right; {plugins} of {len(manifests)} plugins are enabled"
+
+
+def plugin_facts(file: Path) -> list[dict[str, Any]]:
+    """
+    Each plugin that has a manifest.
+
+    Raises SettingsError.
+    """
+    return [
+        {
+            "name": manifest.name,
+            "enabled": manifest.enabled,
+            "host": manifest.host,
+            "user": manifest.user,
+            "sends": manifest.sends,
+            "handles": manifest.handles,
+            "module": manifest.module,
+        }
+        for manifest in load_manifests(load_config(file).plugins.manifests)
+    ]
+
+
+def plugin_lines(facts: list[dict[str, Any]]) -> list[str]:
+    """The same for people."""
+    if not facts:
+        return ["no plugin has a manifest"]
+    width = max(len(plugin["name"]) for plugin in facts)
+    return [f"{plugin['name']:{width}}  {_described(plugin)}" for plugin in facts]
+
+
+def _described(plugin: dict[str, Any]) -> str:
+    if not plugin["enabled"]:
+        return "disabled"
+    rights = [f"{verb} {', '.join(plugin[verb])}" for verb in ("sends", "handles") if plugin[verb]]
+    return f"in process {plugin['host']}; {'; '.join(rights) or 'may send and handle nothing'}"
