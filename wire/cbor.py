@@ -56,9 +56,29 @@ def decode(octets: bytes, limits: Limits = DEFAULT_LIMITS) -> Value:
 
     Raises Malformed for what is no value of ours, TooLarge for what is above the limits; nothing else.
     """
+    _check_length(octets, limits)
+    _survey(octets, limits)
+    return _load(octets)
+
+
+def decode_with_items(octets: bytes, key: str, limits: Limits = DEFAULT_LIMITS) -> tuple[Value, list[bytes]]:
+    """
+    The same, and the octets of each item of the list that the outermost map has under a key; none without such a list.
+
+    For whoever keeps the items as they came: each is a value that `decode` reads.
+    """
+    _check_length(octets, limits)
+    walk = _NotingWalk(octets, limits, cbor2.dumps(key))
+    _survey(octets, limits, walk)
+    return _load(octets), [octets[start:end] for start, end in walk.found]
+
+
+def _check_length(octets: bytes, limits: Limits) -> None:
     if len(octets) > limits.octets:
         raise TooLarge(f"{len(octets)} octets are more than the {limits.octets} allowed")
-    _survey(octets, limits)
+
+
+def _load(octets: bytes) -> Value:
     try:
         return cbor2.loads(octets)
     except _DECODE_ERRORS as error:
@@ -124,14 +144,14 @@ _KEY_STEP = tuple(step if first >> 5 < 4 else 0 for first, step in enumerate(_ST
 _FEW = tuple(range(first & 31) if 0x80 <= first < 0x98 else None for first in range(256))
 
 
-def _survey(octets: bytes, limits: Limits) -> None:
+def _survey(octets: bytes, limits: Limits, walk: "_Walk | None" = None) -> None:
     """
     Walk over one encoded value without building it.
 
     Raises Malformed and TooLarge.
     """
     try:
-        end = _Walk(octets, limits).over_items(0, 1, limits.depth)
+        end = (walk or _Walk(octets, limits)).over_items(0, 1, limits.depth)
     except IndexError:
         end = len(octets) + 1
     except RecursionError:
@@ -233,3 +253,51 @@ class _Walk:
         self._room -= items
         if self._room < 0:
             raise TooLarge(f"more than {self._limits.items} items")
+
+
+class _NotingWalk(_Walk):
+    """
+    Also notes from where to where each item of one list goes: the list under `key` in the outermost map.
+
+    Where the key stands twice, the last counts, as it does when the value is built. A key whose head is longer than
+    needed is the same key.
+    """
+
+    __slots__ = ("_at_list", "_key", "found")
+
+    def __init__(self, octets: bytes, limits: Limits, key: bytes) -> None:
+        super().__init__(octets, limits)
+        self._key = key
+        self._at_list = False
+        self.found: list[tuple[int, int]] = []
+
+    def over_items(self, position: int, count: int, depth: int) -> int:
+        """See _Walk."""
+        if not self._at_list:
+            return super().over_items(position, count, depth)
+        self._at_list = False
+        for _ in range(count):
+            start, position = position, super().over_items(position, 1, depth)
+            self.found.append((start, position))
+        return position
+
+    def _over_pairs(self, position: int, count: int, depth: int) -> int:
+        if depth != self._limits.depth - 1:
+            return super()._over_pairs(position, count, depth)
+        for _ in range(count):
+            start = position
+            position += _KEY_STEP[self._octets[position]] or self._key_step(position)
+            is_key = self._is_key(self._octets[start:position])
+            if is_key:
+                self.found = []
+            if is_key and _KIND[self._octets[position]] == _LIST:
+                self._at_list = True
+                position = self._over_other(position, depth)
+            else:
+                position = super().over_items(position, 1, depth)
+        return position
+
+    def _is_key(self, octets: bytes) -> bool:
+        if octets == self._key:
+            return True
+        return _ARGUMENT[octets[0]] > 0 and octets[0] >> 5 == 3 and cbor2.dumps(_load(octets)) == self._key
