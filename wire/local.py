@@ -58,16 +58,18 @@ class NoVersion(RemoteProtocolError):
         super().__init__(NO_VERSION, text)
 
 
-def choose_version(oldest: int, newest: int) -> int:
+def choose_version(
+    oldest: int, newest: int, *, ours: tuple[int, int] = (OLDEST_VERSION, NEWEST_VERSION)
+) -> int:
     """
     The newest version that we and a peer with this range speak.
 
     Raises NoVersion.
     """
-    chosen = min(newest, NEWEST_VERSION)
-    if chosen < max(oldest, OLDEST_VERSION):
+    chosen = min(newest, ours[1])
+    if chosen < max(oldest, ours[0]):
         raise NoVersion(
-            f"the plugin speaks versions {oldest} to {newest}, this broker {OLDEST_VERSION} to {NEWEST_VERSION}; "
+            f"the plugin speaks versions {oldest} to {newest}, this broker {ours[0]} to {ours[1]}; "
             "bring the older of the two up to date"
         )
     return chosen

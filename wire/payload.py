@@ -65,14 +65,6 @@ def _type(value: Any) -> str:
     return name
 
 
-def _expected(value: Any) -> int:
-    """Any integer that a sender can count on from: a server that has lost its own count may even name a negative one."""
-    number: int = INTEGER(value)
-    if not -(2**62) < number < 2**62:
-        raise Malformed(f"must be within 2**62 of 0, not {str(number)[:30]}")
-    return number
-
-
 def _types(value: Any) -> tuple[str, ...]:
     types: tuple[str, ...] = list_of(_type)(value)
     if len(types) > MAX_TYPES:

@@ -126,7 +126,7 @@ def from_map(cls: type[T], value: Any) -> T:
     """
     The value of a class that a peer's map stands for.
 
-    Raises Malformed with the path of the field that is missing or wrong, such as `refused`[3]`code`.
+    Raises Malformed with the path of the field that is missing or wrong, such as `refused`[3].`code`.
     """
     if type(value) is not dict:
         raise Malformed(f"{cls.__name__} must be a map, not {_word_for(value)}")
@@ -165,5 +165,12 @@ def _inside(key: str | int, read: Read, value: Any) -> Any:
     except Malformed as error:
         text = str(error)
         place = f"[{key}]" if isinstance(key, int) else f"`{key}`"
-        joint = "" if text.startswith(("[", "`")) else " " if text.startswith("must") else ": "
-        raise Malformed(f"{place}{joint}{text}") from None
+        raise Malformed(place + _joint(text) + text) from None
+
+
+def _joint(text: str) -> str:
+    if text.startswith("["):
+        return ""
+    if text.startswith("`"):
+        return "."
+    return " " if text.startswith("must") else ": "

@@ -31,9 +31,10 @@ class Verdict(Enum):
 
 def judge_answer(*, sequence: int, kept: int, sent: int, expected: int) -> Verdict:
     """
-    What the receiver's expected number means when `sent` messages went out from `sequence` on.
+    What the receiver's expected number means when `sent` messages have gone out from `sequence` on.
 
-    Vectors: landscape 1.8, where all that was pending had been sent.
+    Those of earlier exchanges count, whose answers were lost: the receiver may have them. Vectors: landscape 1.8, where
+    all that was pending had been sent.
     """
     if expected > sequence + sent:
         return Verdict.AHEAD
