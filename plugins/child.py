@@ -77,7 +77,9 @@ class Output:
         return f"{head}\n[{self._cut} octets of output cut here]\n{tail}"
 
 
-class _State(Enum):
+class State(Enum):
+    """Where a child is."""
+
     RUNNING = "running"
     ENDING = "ending"
     """Its group was asked to end."""
@@ -85,7 +87,9 @@ class _State(Enum):
     ENDED = "ended"
 
 
-class _Input(Enum):
+class Input(Enum):
+    """What can happen to a child."""
+
     END = "end"
     """Time is over, it is stopped, or the process ended and its group may not have."""
     DUE = "due"
@@ -94,17 +98,17 @@ class _Input(Enum):
     """The process ended and nobody can write to us any more."""
 
 
-_TRANSITIONS: dict[tuple[_State, _Input], _State] = {
-    (_State.RUNNING, _Input.END): _State.ENDING,
-    (_State.RUNNING, _Input.GONE): _State.ENDED,
-    (_State.ENDING, _Input.END): _State.ENDING,
-    (_State.ENDING, _Input.DUE): _State.KILLED,
-    (_State.ENDING, _Input.GONE): _State.ENDED,
-    (_State.KILLED, _Input.END): _State.KILLED,
-    (_State.KILLED, _Input.DUE): _State.ENDED,
-    (_State.KILLED, _Input.GONE): _State.ENDED,
-    (_State.ENDED, _Input.END): _State.ENDED,
-    (_State.ENDED, _Input.GONE): _State.ENDED,
+TRANSITIONS: dict[tuple[State, Input], State] = {
+    (State.RUNNING, Input.END): State.ENDING,
+    (State.RUNNING, Input.GONE): State.ENDED,
+    (State.ENDING, Input.END): State.ENDING,
+    (State.ENDING, Input.DUE): State.KILLED,
+    (State.ENDING, Input.GONE): State.ENDED,
+    (State.KILLED, Input.END): State.KILLED,
+    (State.KILLED, Input.DUE): State.ENDED,
+    (State.KILLED, Input.GONE): State.ENDED,
+    (State.ENDED, Input.END): State.ENDED,
+    (State.ENDED, Input.GONE): State.ENDED,
 }
 
 
@@ -127,7 +131,7 @@ class Child(ProcessProtocol):
         self._clock = clock
         self._grace = grace
         self._output = Output(output_limit)
-        self._state = _State.RUNNING
+        self._state = State.RUNNING
         self._cause: str | None = None
         self._exit_code: int | None = None
         self._signal: int | None = None
@@ -155,9 +159,9 @@ class Child(ProcessProtocol):
 
     def end(self, cause: str) -> None:
         """End it now, for this reason; harmless when it ended already."""
-        if self._state is _State.RUNNING:
+        if self._state is State.RUNNING:
             self._cause = cause
-        self._take(_Input.END)
+        self._take(Input.END)
 
     def ended(self) -> "Deferred[Ending]":
         """How it ended, once it has. Never fails; cancelling it ends the waiting alone."""
@@ -181,26 +185,26 @@ class Child(ProcessProtocol):
     def processExited(self, reason: Failure) -> None:
         """See ProcessProtocol: it ended, but its descendants may still write."""
         self._remember(reason)
-        self._take(_Input.END)
+        self._take(Input.END)
 
     def processEnded(self, reason: Failure) -> None:
         """See ProcessProtocol."""
         self._remember(reason)
-        self._take(_Input.GONE)
+        self._take(Input.GONE)
 
     # States
 
-    def _take(self, happened: _Input) -> None:
-        before, self._state = self._state, _TRANSITIONS[self._state, happened]
+    def _take(self, happened: Input) -> None:
+        before, self._state = self._state, TRANSITIONS[self._state, happened]
         if self._state is before:
             return
         self._disarm()
-        if self._state is _State.ENDING:
+        if self._state is State.ENDING:
             self._signal_group(signal.SIGTERM)
-            self._arm(self._grace, self._take, _Input.DUE)
-        elif self._state is _State.KILLED:
+            self._arm(self._grace, self._take, Input.DUE)
+        elif self._state is State.KILLED:
             self._signal_group(signal.SIGKILL)
-            self._arm(self._grace, self._take, _Input.DUE)
+            self._arm(self._grace, self._take, Input.DUE)
         else:
             self._finish()
 

@@ -143,8 +143,10 @@ class ExecuteScript(Plugin):
         own_name: Callable[[], str] = own_name,
         find_user: Callable[[str, str], User] = find_user,
         setsid: str | None = shutil.which("setsid"),
+        make_child: Callable[..., Child] = Child,
     ) -> None:
         super().__init__(context)
+        self._make_child = make_child
         self._own_name = own_name()
         self._find_user = find_user
         self._setsid = setsid
@@ -209,7 +211,7 @@ class ExecuteScript(Plugin):
         )
 
     async def _run(self, command: Command, request: ScriptRequest, setsid: str) -> Ending:
-        child = Child(
+        child = self._make_child(
             clock=self.context.clock, output_limit=self.settings.output_limit, grace=self.settings.grace
         )
         child.start(self.context.spawner, command, setsid=setsid, time_limit=self._limit_of(request))

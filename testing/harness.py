@@ -36,7 +36,8 @@ class PluginRun(Generic[Kind]):
     """
     One plugin at work, started at once unless `start=False`.
 
-    `settings` are as in a manifest. Further arguments go to the plugin's `__init__`, in place of its defaults.
+    `settings` are as in a manifest. Processes are fakes, unless `spawner` is a reactor. Further arguments go to the
+    plugin's `__init__`, in place of its defaults.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class PluginRun(Generic[Kind]):
         broker: FakeBroker | None = None,
         seed: int = 0,
         start: bool = True,
+        spawner: Any = None,
         **parts: Any,
     ) -> None:
         self.clock = Clock()
@@ -63,7 +65,7 @@ class PluginRun(Generic[Kind]):
                 now=self.now,
                 random=Random(seed),
                 in_thread=self.threads.run,
-                spawner=self.spawner,
+                spawner=spawner or self.spawner,
             ),
             make=partial(kind, **parts),
         )

@@ -19,7 +19,7 @@ class FakeThreads:
 
     def __init__(self) -> None:
         self._all_held = False
-        self._held: set[tuple[object, ...]] = set()
+        self._held: list[tuple[object, ...]] = []
         self._waiting: list[Callable[[], object]] = []
 
     @property
@@ -30,7 +30,7 @@ class FakeThreads:
     def hold(self, *args: object) -> None:
         """Let calls with these arguments hang, as on a file server that is dead; without arguments, every call."""
         if args:
-            self._held.add(args)
+            self._held.append(args)
         else:
             self._all_held = True
 
@@ -101,7 +101,8 @@ class FakeProcess:
 class FakeSpawner:
     """Keeps what would have been started, as `processes`; and the signals that are sent to those."""
 
-    FIRST_PID = 1000
+    FIRST_PID = 2**22 + 1
+    """Above what Linux gives to any process: a signal that goes astray hits nobody."""
 
     def __init__(self) -> None:
         self.processes: list[FakeProcess] = []
