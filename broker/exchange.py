@@ -118,6 +118,7 @@ class Exchange:
         self._blamed = 0
         self._joined: list[Deferred[Result]] = []
         self._carriage: Deferred[Reply] | None = None
+        self._is_stopping = False
         bus.listen(EXCHANGE_DUE, self._due)
 
     @property
@@ -135,10 +136,12 @@ class Exchange:
             await self._delivery.start()
         except DatabaseError as error:
             self.log.error("the start is incomplete: {error}", error=str(error))
-        self._timetable.start()
+        if not self._is_stopping:
+            self._timetable.start()
 
     async def stop(self) -> None:
-        """Plan no more; wait a little for what is under way."""
+        """Plan no more; wait a little for what is under way. For good: a new start needs a new object."""
+        self._is_stopping = True
         self._timetable.stop()
         if self.is_running:
             timer = self._clock.callLater(self._limits.stop_grace, self._cut)

@@ -44,6 +44,7 @@ from .wording import printable
 
 _FITS_A_HEADER = re.compile(rb"[\x21-\x7e]{1,1024}\Z")
 _COLUMN_END = 2**62
+_MAX_SCOPES = 1_000
 
 
 def _type_name(value: Any) -> str:
@@ -159,7 +160,7 @@ class Reactions:
         await self._writer.run(self._store.set_identity, secure_id=said.id, insecure_id=insecure_id)
         self._registration.succeeded()
         self.log.info("registered: the server knows this machine as computer {id}", id=insecure_id)
-        await self._bus.fire(REGISTRATION_DONE, insecure_id=insecure_id)
+        await self._bus.fire(REGISTRATION_DONE, **{"insecure-id": insecure_id})
         await self._bus.fire(RESYNCHRONIZE_CLIENTS, scopes=None)
         self._timetable.ask(Urgency.AT_ONCE)
 
@@ -186,10 +187,12 @@ class Reactions:
         self.log.warn(
             "the server refuses to register this machine: {info}; {next_step}", info=info, next_step=next_step
         )
-        await self._bus.fire(REGISTRATION_FAILED, info=info, next_step=next_step)
+        await self._bus.fire(REGISTRATION_FAILED, info=info, **{"next-step": next_step})
 
     async def _resynchronize(self, incoming: Incoming) -> None:
         asked = from_map(_Resynchronize, incoming.message)
+        if len(asked.scopes or ()) > _MAX_SCOPES:
+            raise Malformed(f"`scopes` must name at most {_MAX_SCOPES} scopes")
         scopes = asked.scopes or None
         await self._writer.run(self._store.resynchronize, operation_id=asked.operation_id, scopes=scopes)
         self.log.info(
