@@ -84,7 +84,12 @@ def make_host(manifests: Sequence[Manifest], *, socket: Path, reactor: Any) -> "
         spawner=reactor,
     )
     for plugin in loaded:
-        roster.add(Runner(plugin.kind, settings=plugin.settings, surroundings=surroundings))
+        _enlist(plugin, roster, surroundings)
+    if not len(roster):
+        names = ", ".join(manifest.name for manifest in manifests) or "none is enabled"
+        raise PluginUnusable(
+            f"there is no plugin to run here ({names}); the log says what is wrong with each"
+        )
     return PluginHost(connection=connection, roster=roster, clock=reactor)
 
 
@@ -92,21 +97,21 @@ class PluginHost(Service):
     """Runs while the process does."""
 
     def __init__(self, *, connection: BrokerConnection, roster: Roster, clock: IReactorTime) -> None:
+        self.roster = roster
         self._connection = connection
-        self._roster = roster
         self._clock = clock
 
     def startService(self) -> None:
         """Start the plugins; the broker may come later."""
         super().startService()
         self._connection.start()
-        self._roster.start()
+        self.roster.start()
 
     @returns_deferred
     async def stopService(self) -> None:
         """Stop the plugins, let the broker store what they said, and hang up."""
         super().stopService()
-        await self._roster.stop(STOP_WITHIN)
+        await self.roster.stop(STOP_WITHIN)
         await wait_at_most(self._connection.flushed(), FLUSH_WITHIN, self._clock)
         await self._connection.stop()
 
@@ -141,6 +146,13 @@ def _load_all(manifests: Iterable[Manifest]) -> list[Loaded]:
             f"there is no plugin to run here ({names}); the log says what is wrong with each"
         )
     return loaded
+
+
+def _enlist(plugin: Loaded, roster: Roster, surroundings: Surroundings) -> None:
+    try:
+        roster.add(Runner(plugin.kind, settings=plugin.settings, surroundings=surroundings))
+    except Exception:  # noqa: BLE001 - a plugin may raise anything
+        _log.failure("plugin {plugin} is left out: it could not be made", plugin=plugin.declaration.name)
 
 
 def _class_of(manifest: Manifest) -> type[Plugin]:
