@@ -265,6 +265,8 @@ def test_octets_behind_the_value_are_malformed(octets: bytes, more: bytes) -> No
         ("c25a00", "cut after 3 octets"),
         ("c201", "octet 1: a big integer needs octets"),
         ("c25f4101ff", "octet 1: a big integer needs octets"),
+        ("c26161", "octet 1: a big integer needs octets"),
+        ("c14101", "octet 0: 0xc1 starts nothing"),
         ("9fff", "octet 0: 0x9f starts nothing"),
         ("bfff", "octet 0: 0xbf starts nothing"),
         ("5f4101ff", "octet 0: 0x5f starts nothing"),
@@ -340,6 +342,15 @@ def test_a_value_may_have_as_many_items_as_the_limit_and_no_more(value: Any) -> 
     assert same(decode(encode(value), Limits(items=count)), value)
     with pytest.raises(TooLarge, match=f"more than {count} items"):
         decode(encode([value]), Limits(items=count))
+
+
+def test_an_integer_may_have_1024_octets_and_no_more() -> None:
+    """Its head included; so that nobody pays for the arithmetic of a giant."""
+    most = 2 ** (8 * 1_021) - 1
+
+    assert decode(encode(most)) == most
+    with pytest.raises(TooLarge, match="an integer of more than 1024 octets"):
+        decode(b"\xc2\x59" + (1_022).to_bytes(2, "big") + b"\xff" * 1_022)
 
 
 def test_a_value_may_be_as_long_as_the_limit_and_no_longer() -> None:
