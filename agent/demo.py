@@ -264,7 +264,7 @@ def as_json(outcome: Outcome, folder: DemoFolder) -> str:
             },
             "operation": sight.operation,
             "computer": sight.computer,
-            "broker": {name: status.get(name) for name in ("identity", "exchange", "store")},
+            "broker": {name: status.get(name) for name in ("registration", "exchange", "store")},
             "processes": {
                 child.name: {"starts": child.starts, "resident-kib": resident_kib(child.pid)}
                 for child in sight.children

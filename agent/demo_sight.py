@@ -73,11 +73,11 @@ class Sight:
 
     @property
     def types(self) -> dict[str, TypeFigures]:
-        """The expected types, then whatever else went through."""
+        """The expected types, then whatever else arrived."""
         counted: Json = (self.status or {}).get("types", {})
         return {
             kind: self._figures(counted.get(kind, {}), self._arrivals.get(kind))
-            for kind in dict.fromkeys((*self.expected, *sorted({*counted, *self._arrivals})))
+            for kind in dict.fromkeys((*self.expected, *sorted(self._arrivals)))
         }
 
     def _figures(self, counted: Json, arrivals: _Arrivals | None) -> TypeFigures:

@@ -3,7 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+from ..wire.message import FAILED, OPERATION_RESULT, SUCCEEDED
+
 MAX_CHARACTERS = 100
+
+_COLUMNS = ("type", "api", "timestamp")
 
 Body = dict[str, Any]
 """A message as the server's API shows it."""
@@ -14,9 +18,10 @@ def in_words(body: Body) -> str:
     word = _WORDS.get(str(body.get("type")), _fields)
     try:
         text = word(body)
-    except (LookupError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         text = _fields(body)
-    return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 1] + "…"
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= MAX_CHARACTERS else line[: MAX_CHARACTERS - 1] + "…"
 
 
 def octets_in_words(octets: float) -> str:
@@ -65,6 +70,11 @@ def _network_activity(body: Body) -> str:
     )
 
 
+def _operation_result(body: Body) -> str:
+    how = {SUCCEEDED: "succeeded", FAILED: "failed"}.get(body["status"], f"status {body['status']}")
+    return f"operation {body['operation-id']} {how}: {body.get('result-text') or ''}"
+
+
 _WORDS: dict[str, Callable[[Body], str]] = {
     "computer-info": _computer_info,
     "cpu-usage": _cpu_usage,
@@ -72,8 +82,9 @@ _WORDS: dict[str, Callable[[Body], str]] = {
     "mount-info": _mount_info,
     "free-space": _free_space,
     "network-activity": _network_activity,
+    OPERATION_RESULT: _operation_result,
 }
 
 
 def _fields(body: Body) -> str:
-    return ", ".join(f"{key}: {value}" for key, value in body.items() if key != "type")
+    return ", ".join(f"{key}: {value}" for key, value in body.items() if key not in _COLUMNS)

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from ..wire.errors import FieldpostError
-from .lean import leave_tls_out
+from .lean import leave_second_openssl_out, leave_tls_out
 
 ROLES = {
     "broker": "fieldpost.agent.tap",
@@ -32,6 +32,8 @@ def main(arguments: list[str]) -> NoReturn:
         _fail(USAGE, 2)
     if role == "plugin":
         leave_tls_out()
+    else:
+        leave_second_openssl_out()
 
     module = import_module(ROLES[role])
     options = _options(module, arguments[1:])

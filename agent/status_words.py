@@ -1,5 +1,6 @@
 """The broker's status in lines for people. A status of another version may lack anything: then that line is left out."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -10,61 +11,69 @@ Status = dict[str, Any]
 
 def status_lines(status: Status) -> list[str]:
     """What matters first: is it registered, does it reach the server, what waits."""
-    return [
-        line
-        for section in (_identity, _exchange, _store, _troubles, _plugins, _types)
-        for line in section(status)
-    ]
+    sections = (_who, _registration, _exchange, _store, _troubles, _types)
+    lines = [line for section in sections for line in section(status)]
+    width = max(len(label) for label, _ in lines)
+    return [f"{label:{width}}  {words}" for label, words in lines]
 
 
-def _identity(status: Status) -> list[str]:
-    identity = status.get("identity", {})
-    if identity.get("registered"):
-        return [f"registered      as computer {identity.get('insecure-id')}"]
-    cause, step = identity.get("cause"), identity.get("next-step")
-    return [f"not registered  {cause or 'no cause is known'}{f'; {step}' if step else ''}"]
+Lines = Iterator[tuple[str, str]]
+"""Labels and words."""
 
 
-def _exchange(status: Status) -> list[str]:
+def _who(status: Status) -> Lines:
+    yield "broker", f"version {status.get('version')}, process {status.get('pid')}"
+    server = status.get("server", {})
+    if "url" in server:
+        yield "server", f"{server['url']}, API {server.get('api', 'unknown')}"
+
+
+def _registration(status: Status) -> Lines:
+    found = status.get("registration", {})
+    if found.get("is-registered"):
+        yield "registered", f"as computer {found.get('insecure-id')}"
+    elif found:
+        yield "not registered", "; ".join(filter(None, (found.get("cause"), found.get("next-step"))))
+
+
+def _exchange(status: Status) -> Lines:
     found = status.get("exchange", {})
-    lines = [f"server          {found['url']}"] if "url" in found else []
-    if found.get("last-success") is not None:
-        lines.append(f"last exchange   {_time(found['last-success'])}")
+    last, failure = found.get("last"), found.get("last-failure")
+    if last:
+        yield "last exchange", f"{_time(last['at'])}: {last['sent']} sent, {last['received']} received"
     else:
-        lines.append("last exchange   none yet")
-    if found.get("failure"):
-        lines.append(f"failing         {found['failure']}")
+        yield "last exchange", "none since the broker started"
+    if found.get("failing") and failure:
+        yield "failing", f"{_time(failure['at'])}: {failure['cause']}"
     if found.get("next-in") is not None:
-        lines.append(f"next exchange   in {found['next-in']:.0f} s")
-    return lines
+        yield "next exchange", f"in {found['next-in']:.0f} s"
 
 
-def _store(status: Status) -> list[str]:
-    found = status.get("store")
-    if not found:
-        return []
+def _store(status: Status) -> Lines:
+    found = status.get("store", {})
+    if "pending" not in found:
+        yield "store", f"cannot be read: {found.get('error', 'no cause is known')}"
+        return
     parts = [f"{found['pending']} pending", f"{found['held']} held", octets_in_words(found["octets"])]
     if found["dead-letters"]:
         parts.append(f"{found['dead-letters']} dead letters")
     if found["oldest-pending"] is not None:
         parts.append(f"oldest of {_time(found['oldest-pending'])}")
-    return [f"store           {', '.join(parts)}"]
+    yield "store", ", ".join(parts)
 
 
-def _troubles(status: Status) -> list[str]:
-    return [f"trouble         {trouble}" for trouble in status.get("troubles", ())]
+def _troubles(status: Status) -> Lines:
+    if status.get("store", {}).get("full"):
+        yield "trouble", "the disk is full: plugins' messages are not taken until it has room"
+    for file in status.get("store", {}).get("quarantined", ()):
+        yield "trouble", f"a damaged store was put aside as {file}; delete it when it is of no more use"
+    for trouble in status.get("troubles", ()):
+        yield "trouble", trouble
 
 
-def _plugins(status: Status) -> list[str]:
-    names = status.get("plugins", ())
-    return [f"plugins         {', '.join(names) or 'none is connected'}"]
-
-
-def _types(status: Status) -> list[str]:
-    return [
-        f"  {kind:24} stored {found['stored']:>8}  sent {found['sent']:>8}"
-        for kind, found in status.get("types", {}).items()
-    ]
+def _types(status: Status) -> Lines:
+    for kind, found in status.get("types", {}).items():
+        yield kind, f"{found['stored']} stored, {found['sent']} sent"
 
 
 def _time(seconds: float) -> str:

@@ -1,0 +1,87 @@
+"""The broker's status for people."""
+
+from typing import Any
+
+from fieldpost.agent.status_words import status_lines
+
+FULL: dict[str, Any] = {
+    "version": "1.2",
+    "pid": 5,
+    "server": {"url": "https://a/", "api": "3.3"},
+    "registration": {"is-registered": True, "insecure-id": 9},
+    "exchange": {
+        "failing": False,
+        "last": {"at": 0.0, "sent": 3, "received": 1, "pending": 0},
+        "last-failure": {"at": 0.0, "cause": "gone"},
+        "next-in": 12.4,
+    },
+    "store": {
+        "pending": 1,
+        "held": 2,
+        "octets": 2048,
+        "dead-letters": 0,
+        "oldest-pending": None,
+        "full": False,
+        "quarantined": [],
+    },
+    "types": {"cpu-usage": {"stored": 4, "sent": 3}},
+    "troubles": [],
+}
+
+
+def shown(**changed: Any) -> str:
+    return "\n".join(status_lines({**FULL, **changed}))
+
+
+def test_well() -> None:
+    """A broker that is well says who it is, when it exchanged and what waits."""
+    text = shown()
+
+    for words in (
+        "as computer 9",
+        "3 sent, 1 received",
+        "in 12 s",
+        "1 pending, 2 held, 2.0 KiB",
+        "4 stored, 3 sent",
+    ):
+        assert words in text
+    for words in ("gone", "trouble", "dead", "oldest"):
+        assert words not in text
+
+
+def test_not_registered() -> None:
+    """A broker that is not registered says why, and what to do."""
+    found = {"is-registered": False, "cause": "no account", "next-step": "set one"}
+
+    assert "not registered  no account; set one" in shown(registration=found)
+
+
+def test_failing() -> None:
+    """While exchanges fail, the cause stands there."""
+    assert "gone" in shown(exchange={**FULL["exchange"], "failing": True})
+    assert "none since the broker started" in shown(exchange={"last": None})
+
+
+def test_troubles() -> None:
+    """A full disk, damaged stores and dead letters are shown."""
+    store = {
+        **FULL["store"],
+        "full": True,
+        "quarantined": ["/x.broken"],
+        "dead-letters": 3,
+        "oldest-pending": 5,
+    }
+    text = shown(store=store, troubles=["no"])
+
+    for words in ("the disk is full", "/x.broken", "3 dead letters", "oldest of 1970", "trouble"):
+        assert words in text
+
+
+def test_store_in_trouble() -> None:
+    """A store that cannot be read says so."""
+    assert "cannot be read: broken" in shown(store={"error": "broken"})
+
+
+def test_other_version() -> None:
+    """A status that lacks everything is still shown."""
+    assert status_lines({})
