@@ -33,22 +33,24 @@ def read_computer() -> dict[str, Any]:
         "kernel": system.release,
         "processors": os.cpu_count(),
         "total-memory": psutil.virtual_memory().total // MIB,
-        "total-swap": _total_swap() // MIB,
-        "distribution": _distribution(),
+        "total-swap": total_swap() // MIB,
+        "distribution": distribution(),
     }
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _total_swap() -> int:
+def total_swap(read: Callable[[], Any] = read_swap) -> int:
+    """Octets; none where there is nowhere to read of it. Any: psutil's, of which `Free` names another field."""
     try:
-        return int(getattr(read_swap(), "total", 0))
+        return int(read().total)
     except OSError:
         return 0
 
 
-def _distribution() -> str | None:
+def distribution(read: Callable[[], dict[str, str]] = platform.freedesktop_os_release) -> str | None:
+    """The distribution's own name for itself, where it says one."""
     try:
-        return platform.freedesktop_os_release().get("PRETTY_NAME")
+        return read().get("PRETTY_NAME")
     except OSError:
         return None
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError
 
 from ..runtime.settings import OCTETS, SECONDS, option
@@ -100,35 +100,38 @@ class User:
     gid: int | None
 
 
-def own_name() -> str:
+def own_name(uid: int | None = None) -> str:
     """The name of the user that this process has; its number where it has none, as in some containers."""
+    number = os.geteuid() if uid is None else uid
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        return pwd.getpwuid(number).pw_name
     except KeyError:
-        return str(os.geteuid())
+        return str(number)
 
 
-def find_user(name: str, own: str) -> User:
+def find_user(name: str, own: str, *, own_uid: int | None = None) -> User:
     """
     An account by name, `own` being that of this process. It may block where accounts come from a server.
 
     Raises OperationFailed when there is no such account, or this process cannot become it.
     """
+    number = os.geteuid() if own_uid is None else own_uid
     try:
         found = pwd.getpwnam(name)
     except KeyError:
         if name == own:
             return User(name=name, home="/", shell="/bin/sh", uid=None, gid=None)
         raise OperationFailed(f"this machine has no user {name!r}", result_code=ERROR) from None
-    if found.pw_uid == os.geteuid():
-        return User(name=name, home=found.pw_dir, shell=found.pw_shell, uid=None, gid=None)
-    if os.geteuid() != 0:
-        raise OperationFailed(
-            f'the plugin runs as {own!r} and cannot become {name!r}; set `user = "root"` in its manifest, or run '
-            f"the script as {own!r}",
-            result_code=ERROR,
-        )
-    return User(name=name, home=found.pw_dir, shell=found.pw_shell, uid=found.pw_uid, gid=found.pw_gid)
+    user = User(name=name, home=found.pw_dir, shell=found.pw_shell, uid=found.pw_uid, gid=found.pw_gid)
+    if found.pw_uid == number:
+        return evolve(user, uid=None, gid=None)
+    if number == 0:
+        return user
+    raise OperationFailed(
+        f'the plugin runs as {own!r} and cannot become {name!r}; set `user = "root"` in its manifest, or run the '
+        f"script as {own!r}",
+        result_code=ERROR,
+    )
 
 
 class ExecuteScript(Plugin):
@@ -274,22 +277,26 @@ def _environment_of(user: User) -> dict[str, str]:
 
 
 def _outcome(ending: Ending, limit: float) -> Outcome:
-    if ending.cause == TIME_LIMIT:
-        return _failed(ending, TIMED_OUT, f"ended because it ran for more than {limit:g} s")
-    if ending.cause == STOPPED:
-        return _failed(ending, PROCESS_FAILED, "ended because the agent was stopped")
-    if ending.signal is not None:
-        return _failed(ending, PROCESS_FAILED, f"ended by signal {_signal_name(ending.signal)}")
-    if ending.exit_code is None:
-        return _failed(ending, PROCESS_FAILED, "killed, but it does not end; it may still run")
-    if ending.exit_code:
-        return _failed(ending, PROCESS_FAILED, f"exit code {ending.exit_code}")
-    return Outcome(status=DONE, result_text=ending.output)
-
-
-def _failed(ending: Ending, code: int, note: str) -> Outcome:
+    if ending.cause is None and not ending.exit_code and ending.signal is None:
+        return Outcome(status=DONE, result_text=ending.output)
     gap = "" if not ending.output or ending.output.endswith("\n") else "\n"
-    return Outcome(status=FAILED, result_code=code, result_text=f"{ending.output}{gap}[{note}]")
+    return Outcome(
+        status=FAILED,
+        result_code=TIMED_OUT if ending.cause == TIME_LIMIT else PROCESS_FAILED,
+        result_text=f"{ending.output}{gap}[{_note(ending, limit)}]",
+    )
+
+
+def _note(ending: Ending, limit: float) -> str:
+    if ending.cause is not None:
+        reason = (
+            f"it ran for more than {limit:g} s" if ending.cause == TIME_LIMIT else "the agent was stopped"
+        )
+        hangs = ending.exit_code is None and ending.signal is None
+        return f"killed because {reason}, but it does not end" if hangs else f"ended because {reason}"
+    if ending.signal is not None:
+        return f"ended by signal {_signal_name(ending.signal)}"
+    return f"exit code {ending.exit_code}"
 
 
 def _signal_name(number: int) -> str:

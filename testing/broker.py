@@ -52,7 +52,7 @@ class FakeBroker:
         self._refusals: dict[str, MessageRefused] = {}
         self._is_away = False
         self._waiting: list[Callable[[], object]] = []
-        self._max_waiting = max_waiting
+        self.max_waiting = max_waiting
         self._on_deliver: OnDeliver | None = None
         self._on_event: OnEvent | None = None
         self._number = 0
@@ -74,7 +74,7 @@ class FakeBroker:
             return fail(MessageRefused(MALFORMED, str(error)))
         if len(octets) > MAX_MESSAGE_OCTETS:
             return fail(MessageRefused(TOO_LARGE, f"a message of {len(octets)} octets is too large"))
-        if len(self._waiting) >= self._max_waiting:
+        if len(self._waiting) >= self.max_waiting:
             return fail(BufferFull(f"{len(self._waiting)} messages wait for the broker already"))
         kept = Kept(plugin, cbor.decode(octets), session_id, urgent)
         return self._when_there(lambda: self._store(kept))

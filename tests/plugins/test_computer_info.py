@@ -4,7 +4,7 @@ import os
 import socket
 from typing import Any
 
-from fieldpost.plugins.computer_info import ComputerInfo
+from fieldpost.plugins.computer_info import ComputerInfo, distribution, total_swap
 from fieldpost.testing import PluginRun
 
 
@@ -61,3 +61,14 @@ def test_this_machine_can_be_read() -> None:
     assert message["total-memory"] > 0
     assert message["total-swap"] >= 0
     assert all(value is not None for value in message.values())
+
+
+def test_what_a_container_hides_is_left_out() -> None:
+    """No swap to read of, no name of a distribution."""
+
+    def hidden() -> Any:
+        raise FileNotFoundError("/etc/os-release")
+
+    assert total_swap(hidden) == 0
+    assert distribution(hidden) is None
+    assert distribution(lambda: {"ID": "x"}) is None

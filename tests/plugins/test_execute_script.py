@@ -184,13 +184,30 @@ def test_the_own_user_is_found_and_not_changed() -> None:
 
 def test_a_user_without_an_account_is_its_number() -> None:
     """As in some containers."""
-    assert find_user("4711", "4711") == User(name="4711", home="/", shell="/bin/sh", uid=None, gid=None)
+    nobody_has = 2**31 - 7
+    name = own_name(nobody_has)
+
+    assert name == str(nobody_has)
+    assert find_user(name, name) == User(name=name, home="/", shell="/bin/sh", uid=None, gid=None)
 
 
 def test_an_unknown_user_is_said() -> None:
     """By name."""
     with pytest.raises(OperationFailed, match="no user 'no-such-user'"):
         find_user("no-such-user", "me")
+
+
+def test_root_may_become_anybody_and_nobody_else_may() -> None:
+    """It is said what to do."""
+    nobody = pwd.getpwnam("nobody")
+
+    found = find_user("nobody", "root", own_uid=0)
+
+    assert (found.uid, found.gid, found.home) == (nobody.pw_uid, nobody.pw_gid, nobody.pw_dir)
+    with pytest.raises(
+        OperationFailed, match="runs as 'me' and cannot become 'nobody'; set `user = \"root\"`"
+    ):
+        find_user("nobody", "me", own_uid=nobody.pw_uid + 1)
 
 
 # How it is run
@@ -283,18 +300,19 @@ def test_a_script_that_takes_too_long_is_ended(asked: int | None, limit: int) ->
     )
 
 
-def test_a_script_that_cannot_be_killed_is_said_to_run_perhaps() -> None:
-    """That is the truth."""
+def test_a_script_that_cannot_be_killed_is_said_to_run_on() -> None:
+    """A process may hang in the kernel; whoever asked is told, and not kept waiting."""
     run = run_of()
-    spawner: Any = run.plugin.context.spawner
-    spawner.kill = lambda pid, number: None
-    run.plugin._make_child = partial(Child, kill=spawner.kill, kill_group=spawner.kill)
+    run.plugin._make_child = partial(Child, kill=lambda *_: None, kill_group=lambda *_: None)
     delivery = run.begin_delivery(message())
 
-    run.runner.stop(20)
-    run.advance(11)
+    run.advance(310)
 
-    assert result_of(delivery).result_text == "[ended because the agent was stopped]"
+    assert result_of(delivery) == Outcome(
+        status=FAILED,
+        result_code=TIMED_OUT,
+        result_text="[killed because it ran for more than 300 s, but it does not end]",
+    )
 
 
 def test_stopping_the_plugin_ends_the_script_and_says_so() -> None:
