@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from ..runtime.writer import Writer
 from ..wire import cbor
-from ..wire.errors import LocalProtocolError, Malformed
+from ..wire.errors import LocalProtocolError, Malformed, RemoteProtocolError
 from ..wire.message import BROKER_TYPES, RESYNCHRONIZE, check_message
 from .call import Answer, Call, json_answer
 from .commits import Commits
@@ -69,6 +69,9 @@ class Api:
 
     async def _health(self, call: Call) -> Answer:
         await self._commits.run(lambda txn: txn.execute("SELECT 1").fetchone())
+        if self._commits.trouble is not None:
+            next_step = "the operator finds the reason in the server's log"
+            raise Refused(503, "the database took nothing when last asked to", next_step)
         return json_answer({"status": "ok"})
 
     async def _list_computers(self, call: Call) -> Answer:
@@ -193,8 +196,8 @@ def _travelling(value: Any) -> Any:
     """The same, when it is such as an agent reads."""
     try:
         cbor.decode(cbor.encode(value), _OPERATION_LIMITS)
-    except LocalProtocolError as error:
-        raise Malformed(str(error)) from None
+    except (LocalProtocolError, RemoteProtocolError) as error:
+        raise Malformed(f"no computer could read this: {error}") from None
     return value
 
 

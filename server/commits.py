@@ -29,7 +29,7 @@ class Commits:
     The one door to the database.
 
     Work given to `run` starts in the order in which it was given; its Deferred fires after the sync, or fails and
-    nothing of that work is stored. `trouble` is what the database last failed with, until it works again.
+    nothing of that work is stored. `trouble` is what the database last failed with, until it takes something again.
     """
 
     def __init__(self, *, connection: sqlite3.Connection, writer: Writer) -> None:
@@ -70,20 +70,23 @@ class Commits:
 
     async def _outcomes(self, works: list[Work[Any]]) -> list[Any]:
         try:
-            outcomes = await self._writer.run(_commit, self._connection, works)
+            outcomes, wrote = await self._writer.run(_commit, self._connection, works)
         except DatabaseError as error:
             self.trouble = error
             return [Failure(error) for _ in works]
         except Exception:  # noqa: BLE001 - it travels to whoever gave the work
             return [Failure() for _ in works]
-        self.trouble = None
+        if wrote:
+            self.trouble = None
         return outcomes
 
 
-def _commit(connection: sqlite3.Connection, works: list[Work[Any]]) -> list[Any]:
-    """Results and Failures, in order."""
+def _commit(connection: sqlite3.Connection, works: list[Work[Any]]) -> tuple[list[Any], bool]:
+    """Results and Failures, in order; and whether anything was written."""
+    before = connection.total_changes
     with transaction(connection) as txn:
-        return [_isolated(txn, work) for work in works]
+        outcomes = [_isolated(txn, work) for work in works]
+    return outcomes, connection.total_changes > before
 
 
 def _isolated(txn: sqlite3.Connection, work: Work[Any]) -> Any:

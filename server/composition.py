@@ -15,12 +15,16 @@ from .commits import Commits
 from .exchange import Exchange
 from .front import Front, Route
 from .intake import Intake
+from .outgoing import Window
 from .parcel import ParcelLimits
 from .policy import Policy
 from .queries import bearer_guard
 
 APPLICATION_ID = 0x46507365
 """Marks our files: `FPse`."""
+
+
+_WINDOW = Window()
 
 
 @frozen(kw_only=True)
@@ -52,6 +56,7 @@ def build_server(
     new_id: Callable[[], str],
     new_token: Callable[[], bytes],
     limits: ParcelLimits,
+    window: Window = _WINDOW,
 ) -> Server:
     """
     Join the parts.
@@ -61,7 +66,7 @@ def build_server(
     """
     uuid = _own_uuid(connection, new_id)
     commits = Commits(connection=connection, writer=writer)
-    exchange = Exchange(policy=policy, uuid=uuid, new_id=new_id, new_token=new_token)
+    exchange = Exchange(policy=policy, uuid=uuid, new_id=new_id, new_token=new_token, window=window)
     intake = Intake(exchange=exchange, commits=commits, decoder=decoder, clock=clock, limits=limits)
     api = Api(commits=commits, renderer=decoder, clock=clock)
     routes = [Route("POST", EXCHANGE_PATH, intake.answer), *api.routes(bearer_guard(api_token))]

@@ -7,11 +7,10 @@ from typing import Any
 
 from attrs import frozen
 
-from ..wire import cbor
 from ..wire.message import Message
 
 Row = tuple[str, int | None, bytes]
-"""Type, timestamp, and the CBOR of the whole message."""
+"""Type, timestamp, and the CBOR of the whole message, as it came."""
 
 _CHUNKS = (512, 64, 8, 1)
 """Rows per statement. SQLite gives up the interpreter's lock once a statement, and these few stay prepared."""
@@ -22,15 +21,11 @@ _STATEMENTS = {
 }
 
 
-def row_of(message: Message) -> Row:
-    """
-    How a message is stored.
-
-    Raises LocalProtocolError when it holds what does not travel, which nothing decoded does.
-    """
+def row_of(message: Message, octets: bytes) -> Row:
+    """How a message is stored, these being its own octets."""
     timestamp = message.get("timestamp")
     usable = type(timestamp) is int and -(2**63) <= timestamp < 2**63
-    return message["type"], timestamp if usable else None, cbor.encode(message)
+    return message["type"], timestamp if usable else None, octets
 
 
 def store_messages_txn(

@@ -13,6 +13,7 @@ from ..wire.errors import Malformed, TooLarge
 from ..wire.http import MAX_EXCHANGE_OCTETS
 from ..wire.message import MAX_TYPE_LENGTH, OPERATION_RESULT, REGISTER, RESYNCHRONIZE, Message
 from ..wire.payload import ClientPayload
+from .errors import ServerError
 from .messages import Row, row_of
 from .operations import Result, read_result
 
@@ -30,11 +31,12 @@ class ParcelLimits:
     messages: int = 10_000
 
 
-@frozen
-class UnknownLevel(Exception):
+class UnknownLevel(ServerError):
     """The payload is written in an API level that this server does not have."""
 
-    level: ApiLevel
+    def __init__(self, level: ApiLevel) -> None:
+        super().__init__(f"API level {level} is not known here")
+        self.level = level
 
 
 @frozen(kw_only=True)
@@ -64,13 +66,12 @@ def open_parcel(
     Raises Malformed, TooLarge, UnknownLevel.
     """
     octets = inflate(body, limits.octets) if packed else body
-    payload = ClientPayload.from_map(
-        cbor.decode(octets, cbor.Limits(octets=limits.octets, items=limits.items))
-    )
+    bounds = cbor.Limits(octets=limits.octets, items=limits.items)
+    value, bodies = cbor.decode_with_items(octets, "messages", bounds)
+    payload = ClientPayload.from_map(value)
     _check(payload, limits)
-    return Parcel(
-        secure_id=secure_id, token=token, payload=payload, items=tuple(map(_item, payload.messages))
-    )
+    items = tuple(map(_item, payload.messages, bodies))
+    return Parcel(secure_id=secure_id, token=token, payload=payload, items=items)
 
 
 def _check(payload: ClientPayload, limits: ParcelLimits) -> None:
@@ -86,10 +87,10 @@ def _check(payload: ClientPayload, limits: ParcelLimits) -> None:
             raise Malformed(f"`client-accepted-types` holds a type of more than {MAX_TYPE_LENGTH} characters")
 
 
-def _item(message: Message) -> Item:
+def _item(message: Message, octets: bytes) -> Item:
     kind = message["type"]
     if kind == REGISTER:
         return Item(row=None)
     if kind in _ANSWERS:
-        return Item(row=row_of(message), result=read_result(message))
-    return Item(row=row_of(message))
+        return Item(row=row_of(message, octets), result=read_result(message))
+    return Item(row=row_of(message, octets))

@@ -155,7 +155,7 @@ class Channel(http.HTTPChannel):
     def _respondToBadRequestAndDisconnect(self) -> None:
         """The channel's way out for what is no HTTP: as it is, but saying something."""
         if self.requests and self.requests[-1].startedWriting:
-            self.loseConnection()
+            self.cut_off()
             return
         next_step = "check the client, or the proxy before it"
         answer = refusal_answer(Refused(400, "this is no HTTP/1.1 request that can be read", next_step))

@@ -1,0 +1,206 @@
+"""The server as a process: it starts and stops cleanly, and says why when it cannot start."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fieldpost.wire import cbor
+from fieldpost.wire.payload import ServerPayload
+from tests.server.wired import client_payload, exchange_request, register_message
+
+pytestmark = pytest.mark.process
+
+PROGRAM = """
+import sys
+from twisted.internet import reactor
+from twisted.logger import globalLogBeginner, textFileLogObserver
+from fieldpost.server.tap import Options, makeService
+
+globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)], redirectStandardIO=False)
+options = Options()
+options.parseOptions(["--config", sys.argv[1]])
+service = makeService(options)
+service.startService()
+reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+reactor.run()
+"""
+"""What twistd does with a service."""
+ROOT = Path(__file__).parents[2]
+
+
+def write_config(folder: Path, listen: str, more: str = "") -> Path:
+    config = folder / "server.toml"
+    config.write_text(
+        f'[server]\nstate-dir = "state"\nlisten = {listen}\napi-token = "secret"\n'
+        f'[account.open]\nregistration-key = "key"\nauto-accept = true\n{more}'
+    )
+    return config
+
+
+def launch(config: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        cwd=config.parent,
+    )
+
+
+@contextmanager
+def running(config: Path) -> Iterator[list[dict[str, Any]]]:
+    """A server, and the ports that it announces; it must stop cleanly when asked to."""
+    process = launch(config)
+    try:
+        yield _ports(config.parent / "state" / "ports.json", process)
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=20)
+        assert (process.returncode, errors) == (0, ""), output
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def _ports(file: Path, process: "subprocess.Popen[str]") -> list[dict[str, Any]]:
+    for _ in range(400):
+        if file.exists():
+            ports: list[dict[str, Any]] = json.loads(file.read_text())["ports"]
+            return ports
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    raise AssertionError("the server announced no ports")
+
+
+def ask(connection: HTTPConnection, *request: Any) -> tuple[HTTPResponse, bytes]:
+    connection.request(*request)
+    response = connection.getresponse()
+    return response, response.read()
+
+
+def refusal_of(config: Path) -> str:
+    process = launch(config)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 1, output
+    assert "Traceback" not in output + errors
+    return errors
+
+
+def make_certificate(folder: Path) -> None:
+    """A key and a certificate for localhost, by the tool that everybody has."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        + ["-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=localhost", "-days", "2"]
+        + ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+
+
+def test_life_of_a_server(tmp_path: Path) -> None:
+    """Over TCP and TLS it takes exchanges and answers operators; what it took survives a restart."""
+    make_certificate(tmp_path)
+    tls = f"ssl:port=0:interface=127.0.0.1:privateKey={tmp_path}/key.pem:certKey={tmp_path}/cert.pem"
+    config = write_config(tmp_path, f'["tcp:port=0:interface=127.0.0.1", "{tls}"]')
+
+    with running(config) as (plain, secure):
+        context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+        over_tls = HTTPSConnection("localhost", secure["port"], context=context, timeout=20)
+        _, body = ask(over_tls, *exchange_request(client_payload(messages=[register_message()])))
+        secure_id = ServerPayload.from_map(cbor.decode(body)).messages[0]["id"]
+        large = {"type": "a", "text": "x" * 500_000}
+        payload = client_payload(sequence=1, messages=[large])
+        response, body = ask(over_tls, *exchange_request(payload, secure_id))
+        assert (response.status, response.headers["Server"]) == (200, "fieldpost")
+        over_tls.close()
+
+    assert not (tmp_path / "state" / "ports.json").exists()
+    with running(config) as (plain, _):
+        over_tcp = HTTPConnection("127.0.0.1", plain["port"], timeout=20)
+        token = {"Authorization": "Bearer secret"}
+        _, body = ask(over_tcp, "GET", "/api/v1/messages", None, token)
+        assert [message["body"] for message in json.loads(body)["messages"]] == [large]
+        refused, body = ask(over_tcp, "POST", "/message-system", b"\0" * 30_000_001)
+        assert refused.status == 413
+        over_tcp.close()
+
+
+def test_port_in_use(tmp_path: Path) -> None:
+    """A port in use ends the start with a line that names it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        errors = refusal_of(write_config(tmp_path, f'["tcp:port={port}:interface=127.0.0.1"]'))
+
+    assert f"fieldpost-server: cannot listen on port {port} of 127.0.0.1: address already in use" in errors
+
+
+def test_database_of_a_newer_version(tmp_path: Path) -> None:
+    """A database that only a newer program understands is left alone."""
+    config = write_config(tmp_path, '["tcp:port=0:interface=127.0.0.1"]')
+    with running(config):
+        pass
+    file = tmp_path / "state" / "server.sqlite"
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA user_version = 77")
+        connection.execute("UPDATE schema_version SET oldest_compatible = 70")
+        before = list(connection.iterdump())
+    connection.close()
+
+    errors = refusal_of(config)
+
+    assert "is of version 77" in errors
+    assert "Install the newer program again" in errors
+    connection = sqlite3.connect(file)
+    assert list(connection.iterdump()) == before
+    connection.close()
+
+
+def test_file_that_is_no_database(tmp_path: Path) -> None:
+    """So is a file that is something else."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "server.sqlite").write_text("x" * 10_000)
+
+    errors = refusal_of(write_config(tmp_path, '["tcp:port=0:interface=127.0.0.1"]'))
+
+    assert "fieldpost-server: " in errors
+    assert "server.sqlite" in errors
+
+
+def test_wrong_configuration(tmp_path: Path) -> None:
+    """All mistakes of a configuration are told at once, each with its line."""
+    errors = refusal_of(write_config(tmp_path, "[]", "[limits]\nidel = 5\n"))
+
+    assert "the configuration cannot be used" in errors
+    assert "`listen` must name at least one endpoint" in errors
+    assert "server.toml:9: limits.idel: there is no such option; did you mean `idle`?" in errors
+
+
+def test_endpoint_that_is_none(tmp_path: Path) -> None:
+    """Words that are no endpoint end the start."""
+    assert "'tcpp:80' is no usable endpoint" in refusal_of(write_config(tmp_path, '["tcpp:80"]'))
+
+
+def test_state_folder_that_cannot_be(tmp_path: Path) -> None:
+    """A state folder that cannot be made ends the start."""
+    (tmp_path / "state").write_text("a file")
+
+    errors = refusal_of(write_config(tmp_path, '["tcp:port=0:interface=127.0.0.1"]'))
+
+    assert "`state-dir`" in errors
+    assert "cannot be made: file exists" in errors

@@ -1,0 +1,135 @@
+"""The sample configuration is right, the documentation names every option, and mistakes are told by line."""
+
+from pathlib import Path
+
+import pytest
+
+from fieldpost.runtime.settings import SettingsError, options_of
+from fieldpost.server.policy import BUNDLED_TYPES, CORE_TYPES
+from fieldpost.server.settings import (
+    LimitsSection,
+    ServerSettings,
+    api_token_of,
+    load_settings,
+    policy_of,
+)
+
+ROOT = Path(__file__).parents[2]
+LEAST = """
+[server]
+state-dir = "state"
+listen = ["tcp:0"]
+[account.a]
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "server.toml"
+    path.write_text(text)
+    return path
+
+
+def problem_with(folder: Path, text: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        settings = load_settings(write(folder, text))
+        policy_of(settings)
+        api_token_of(settings)
+    return str(caught.value)
+
+
+def test_sample() -> None:
+    """The sample loads, and says what is the case without it."""
+    settings = load_settings(ROOT / "conf" / "server.toml")
+
+    assert settings.limits == LimitsSection()
+    assert settings.intake.accepted_types == BUNDLED_TYPES
+    assert settings.intake.max_octets == 30_000_000
+    assert not settings.accounts["standard"].auto_accept
+
+
+def test_documentation() -> None:
+    """docs/server.md has every option."""
+    text = (ROOT / "docs" / "server.md").read_text()
+
+    assert [note.name for note in options_of(ServerSettings) if f"| `{note.name}` |" not in text] == []
+
+
+def test_least(tmp_path: Path) -> None:
+    """A folder, an endpoint and an account are enough; paths start at the file."""
+    settings = load_settings(write(tmp_path, LEAST))
+
+    assert settings.server.state_dir == tmp_path / "state"
+    assert api_token_of(settings) is None
+    policy = policy_of(settings)
+    assert set(policy.accepted.types) == {*BUNDLED_TYPES, *CORE_TYPES}
+    assert policy.accounts["a"].admits(None)
+
+
+def test_drop_in(tmp_path: Path) -> None:
+    """What lies in the folder beside the file is laid over it."""
+    (tmp_path / "server.d").mkdir()
+    (tmp_path / "server.d" / "10.toml").write_text("[limits]\nidle = 5\n")
+
+    assert load_settings(write(tmp_path, LEAST)).limits.idle == 5.0
+
+
+def test_secrets_from_files(tmp_path: Path) -> None:
+    """Keys and the token may lie in files of their own, with the newline that editors add."""
+    (tmp_path / "key").write_text("the key\n")
+    (tmp_path / "token").write_text("the token\n")
+    text = LEAST.replace("listen", 'api-token-file = "token"\nlisten') + 'registration-key-file = "key"\n'
+
+    settings = load_settings(write(tmp_path, text))
+
+    assert api_token_of(settings) == "the token"
+    assert policy_of(settings).accounts["a"].registration_key == "the key"
+
+
+def test_secrets_in_the_file(tmp_path: Path) -> None:
+    """Or in the configuration itself."""
+    text = LEAST.replace("listen", 'api-token = "t"\nlisten') + 'registration-key = "k"\nauto-accept = true\n'
+
+    settings = load_settings(write(tmp_path, text))
+
+    assert api_token_of(settings) == "t"
+    assert policy_of(settings).accounts["a"].auto_accept
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "hint"),
+    [
+        ("state-dir", "state-dirr", "did you mean `state-dir`"),
+        ('["tcp:0"]', '"tcp:0"', "server.toml:4: server.listen: must be a list"),
+        ('["tcp:0"]', "[]", "`listen` must name at least one endpoint"),
+        ("[account.a]", "", "write an [account.NAME] section"),
+        ("[account.a]", "[account.a]\nauto-accept = true", "would let anybody in"),
+        (
+            "[account.a]",
+            "[account.a]\nauto-acept = true",
+            "server.toml:6: account.a.auto-acept: there is no such",
+        ),
+        ("[account.a]", '[account.a]\nregistration-key = ""', "must be printable text"),
+        (
+            "[account.a]",
+            '[account.a]\nregistration-key = "a"\nregistration-key-file = "b"',
+            "give `registration-key` or `registration-key-file`, not both",
+        ),
+        (
+            "listen",
+            'api-token = "a"\napi-token-file = "b"\nlisten',
+            "give `api-token` or `api-token-file`, not both",
+        ),
+        ("listen", 'api-token-file = "none"\nlisten', "none: cannot be read: no such file"),
+        ("listen", 'api-token-file = "empty"\nlisten', "empty: must hold a secret"),
+        ("listen", 'api-token-file = "binary"\nlisten', "binary: must hold a secret"),
+        ("[account.a]", "[account.a]\n[limits]\nall-bodies = 20_000", "`limits.all-bodies` must be at least"),
+        ("[account.a]", "[account.a]\n[limits]\nidle = 0", "must be at least 1 seconds"),
+        ("[account.a]", '[account.a]\n[intake]\naccepted-types = ["a;b"]', "without `;`"),
+    ],
+)
+def test_mistakes(tmp_path: Path, before: str, after: str, hint: str) -> None:
+    """Each mistake is told with what would be right."""
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+
+    assert hint in problem_with(tmp_path, LEAST.replace(before, after))
