@@ -116,7 +116,7 @@ class _LinkFactory(Factory):
         self._max_links = max_links
         self._credentials = credentials
 
-    def buildProtocol(self, addr: IAddress | None) -> PluginLink | None:
+    def buildProtocol(self, addr: "IAddress | None") -> PluginLink | None:
         """See Factory. None closes the connection."""
         if len(self.links) >= self._max_links:
             self.log.warn(

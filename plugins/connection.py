@@ -46,6 +46,7 @@ from ..wire.local import (
     Welcome,
 )
 from ..wire.message import Message, check_message
+from ..wire.schema import to_map
 from .errors import BufferFull, MessageRefused, PluginError, Stopped
 from .outbox import Outbox, OutboxLimits, OutgoingBatch
 
@@ -123,6 +124,7 @@ class BrokerConnection:
         self._pump_call: IDelayedCall | None = None
         self._retry_call: IDelayedCall | None = None
         self._store_failures = 0
+        self._is_settling = False
         self._running: Deferred[None] | None = None
         self._trouble: str | None = None
         self.is_stopped = False
@@ -175,7 +177,7 @@ class BrokerConnection:
         if self.is_stopped:
             return fail(Stopped("this process is stopping; the message was not stored"))
         try:
-            octets = cbor.encode(check_message(message))
+            octets = _encode(check_message(message))
             if len(octets) > MAX_MESSAGE_OCTETS:
                 return fail(
                     MessageRefused(
@@ -187,7 +189,7 @@ class BrokerConnection:
             return fail()
         except (LocalProtocolError, RemoteProtocolError) as error:
             return fail(MessageRefused(MALFORMED, str(error)))
-        if self._pump_call is None and self._link is not None:
+        if self._pump_call is None and self._link is not None and not self._is_settling:
             self._pump_call = self._clock.callLater(0, self._pump_turn)
         return answer
 
@@ -364,14 +366,17 @@ class BrokerConnection:
         """Say what may be said now."""
         link = self._link
         while link is not None and link.is_open and (batch := self._outbox.next_batch()) is not None:
-            link.call("send", batch.as_send()).addCallbacks(
+            link.call_encoded("send", cbor.encode_known(to_map(batch.as_send()))).addCallbacks(
                 self._stored, self._not_stored, callbackArgs=(batch,), errbackArgs=(batch,)
             ).addErrback(self._failed)
 
     def _stored(self, stored: Stored, batch: OutgoingBatch) -> None:
         if not self.is_stopped:
             self._store_failures = 0
+            # What is sent in answer to this goes out below: no further turn of the reactor is needed.
+            self._is_settling = True
             self._outbox.stored(batch, stored)
+            self._is_settling = False
             self._settled()
 
     def _not_stored(self, failure: Failure, batch: OutgoingBatch) -> None:
@@ -479,6 +484,16 @@ class _LinkFactory(Factory):
     def buildProtocol(self, addr: "IAddress | None") -> _Link:
         """See Factory."""
         return _Link(self._owner)
+
+
+_FLAT = frozenset({bool, bytes, float, int, str, type(None)})
+
+
+def _encode(message: Message) -> bytes:
+    """Of a message that holds nothing deeper the library alone can judge; the broker walks over it anyway."""
+    if _FLAT.issuperset(map(type, message.values())):
+        return cbor.encode_known(message)
+    return cbor.encode(message)
 
 
 def _no_welcome(_: object, seconds: float) -> None:

@@ -126,7 +126,7 @@ class Send:
     batch: int = field_of(NATURAL)
     session_id: str | None = field_of(optional(TEXT), default=None)
     urgent: bool = field_of(BOOLEAN, default=False)
-    messages: tuple[bytes, ...] = field_of(list_of(OCTETS))
+    messages: tuple[bytes, ...] = field_of(list_of(OCTETS), write=list)
 
 
 OBSOLETE_SESSION = "obsolete-session"

@@ -41,10 +41,13 @@ def check_message(value: Any) -> Message:
         raise Malformed("a message needs a `type` that is text")
     if not is_type(kind):
         raise Malformed(f"a message's `type` must be {TYPE_RULE}")
-    for key in value:
-        if type(key) is not str:
-            raise Malformed(f"the keys of a message must be text, not {type(key).__name__}")
+    if not _TEXT_ONLY.issuperset(map(type, value)):
+        other = next(type(key) for key in value if type(key) is not str)
+        raise Malformed(f"the keys of a message must be text, not {other.__name__}")
     return value
+
+
+_TEXT_ONLY = frozenset({str})
 
 
 TYPE_RULE = f"1 to {MAX_TYPE_LENGTH} printable characters without `;`"

@@ -50,6 +50,7 @@ def _word_for(value: Any) -> str:
 TEXT = _exactly(str, "text")
 OCTETS = _exactly(bytes, "octets")
 BOOLEAN = _exactly(bool, "true or false")
+_ALL_OCTETS = frozenset({bytes})
 MAP = _exactly(dict, "a map")
 _LIST = _exactly(list, "a list")
 
@@ -77,6 +78,8 @@ def list_of(read: Read) -> Read:
     """A list whose items are all of one kind; becomes a tuple."""
 
     def read_list(value: Any) -> tuple[Any, ...]:
+        if read is OCTETS and _ALL_OCTETS.issuperset(map(type, _LIST(value))):
+            return tuple(value)  # a batch of messages: a call per item would cost as much as its decoding
         return tuple(_inside(index, read, item) for index, item in enumerate(_LIST(value)))
 
     return read_list

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fieldpost.wire.cbor import Limits, decode, encode
+from fieldpost.wire.cbor import Limits, decode, encode, encode_known
 from fieldpost.wire.errors import LocalProtocolError, Malformed, RemoteProtocolError, TooLarge
 
 from .plain_cbor import NotTaken, read_plainly
@@ -65,6 +65,18 @@ def test_every_value_survives_the_way_there_and_back(value: Any) -> None:
 def test_the_octets_are_those_of_the_library(value: Any) -> None:
     """So any program that speaks CBOR can read what we write."""
     assert encode(value) == cbor2.dumps(value)
+
+
+@given(values)
+def test_what_is_known_to_travel_has_the_same_octets(value: Any) -> None:
+    """A value that is encoded without the walk is encoded alike."""
+    assert encode_known(value) == encode(value)
+
+
+def test_what_is_known_to_travel_and_does_not_is_our_mistake() -> None:
+    """What the library does not take is an error of ours without the walk, too."""
+    with pytest.raises(LocalProtocolError, match="of type object"):
+        encode_known({"a": object()})
 
 
 @given(messages)
