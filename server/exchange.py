@@ -151,7 +151,9 @@ class Exchange:
     def _welcome_txn(
         self, txn: Connection, computer: Computer, payload: ClientPayload, after: int
     ) -> Outcome:
-        computer = _with_client_types(evolve(computer, expected=max(computer.expected, after)), payload)
+        known = computer.last_exchange is not None
+        expected = max(computer.expected, after) if known else after
+        computer = _with_client_types(evolve(computer, expected=expected), payload)
         save_computer_txn(txn, computer)
         messages: list[Message] = [{"type": SET_ID, "id": computer.secure_id, "insecure-id": computer.id}]
         types = _types_message(self._policy.accepted, payload)

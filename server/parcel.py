@@ -9,9 +9,9 @@ from attrs import frozen
 from ..wire import cbor
 from ..wire.api import NEWEST_SERVER_API, OLDEST_SERVER_API, ApiLevel
 from ..wire.compression import inflate
-from ..wire.errors import Malformed, TooLarge
+from ..wire.errors import TooLarge
 from ..wire.http import MAX_EXCHANGE_OCTETS
-from ..wire.message import MAX_TYPE_LENGTH, OPERATION_RESULT, REGISTER, RESYNCHRONIZE, Message
+from ..wire.message import OPERATION_RESULT, REGISTER, RESYNCHRONIZE, Message
 from ..wire.payload import ClientPayload
 from .errors import ServerError
 from .messages import Row, row_of
@@ -80,11 +80,6 @@ def _check(payload: ClientPayload, limits: ParcelLimits) -> None:
         raise UnknownLevel(payload.server_api)
     if count > limits.messages:
         raise TooLarge(f"{count} messages are more than the {limits.messages} allowed in one exchange")
-    if payload.sequence + count >= 2**63 - 1:
-        raise Malformed("`sequence` is too near to 2**63")
-    for name in payload.client_accepted_types or ():
-        if len(name) > MAX_TYPE_LENGTH:
-            raise Malformed(f"`client-accepted-types` holds a type of more than {MAX_TYPE_LENGTH} characters")
 
 
 def _item(message: Message, octets: bytes) -> Item:

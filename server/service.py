@@ -1,6 +1,5 @@
 """The server as one service: database, threads and ports, opened and closed in order."""
 
-import os
 import secrets
 import uuid
 from pathlib import Path
@@ -129,6 +128,4 @@ def _made(folder: Path) -> Path:
         raise StartFailed(
             f"`state-dir` {folder} cannot be made: {reason}; make it, or name a folder that this user may write"
         ) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise StartFailed(f"`state-dir` {folder} cannot be written; give it to this user, or name another")
     return folder

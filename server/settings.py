@@ -7,15 +7,15 @@ from attrs import Factory, frozen
 from ..runtime.settings import OCTETS, SECONDS, SettingsError, load, option
 from ..runtime.toml_source import Problem
 from ..wire.http import MAX_EXCHANGE_OCTETS
-from ..wire.message import MAX_TYPE_LENGTH
+from ..wire.message import TYPE_RULE, is_type
 from .policy import BUNDLED_TYPES, CORE_TYPES, AcceptedTypes, Account, Policy
 
 _MAX_SECRET_OCTETS = 4096
 
 
 def _check_type(name: str) -> None:
-    if not 0 < len(name) <= MAX_TYPE_LENGTH or not name.isprintable() or ";" in name:
-        raise ValueError(f"must be 1 to {MAX_TYPE_LENGTH} printable characters without `;`")
+    if not is_type(name):
+        raise ValueError(f"must be {TYPE_RULE}")
 
 
 def _check_secret(text: str) -> None:

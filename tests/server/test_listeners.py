@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
@@ -29,7 +29,12 @@ class RefusingReactor(MemoryReactor):
         if port == 99:
             raise self.error
         opened = super().listenTCP(port, *args, **kwargs)
-        opened.stopListening = lambda: self.stopped.append(port)
+
+        def stop() -> "Deferred[None]":
+            self.stopped.append(port)
+            return succeed(None)
+
+        opened.stopListening = stop
         return opened
 
 

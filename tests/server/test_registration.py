@@ -246,6 +246,16 @@ def test_late_registration_moves_no_number_back(wired: WiredServer) -> None:
     assert computers(wired)[0]["next-expected-sequence"] == 6
 
 
+def test_numbers_below_zero(wired: WiredServer) -> None:
+    """A new computer's numbers go on from wherever its agent is."""
+    answer = send(wired, register_message(), sequence=-7)
+
+    assert answer.next_expected_sequence == -6
+    secure_id = answer.messages[0]["id"]
+    wired.exchange(client_payload(sequence=-6, messages=[{"type": "a"}]), secure_id=secure_id)
+    assert computers(wired)[0]["next-expected-sequence"] == -5
+
+
 def test_password_is_not_stored(wired: WiredServer) -> None:
     """A registration that a registered computer sends again takes its number and leaves no password behind."""
     secure_id = wired.register()

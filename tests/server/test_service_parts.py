@@ -1,0 +1,131 @@
+"""How the server as a service opens and closes its parts, without a process."""
+
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.python.usage import UsageError
+
+from fieldpost.server.service import ServerService
+from fieldpost.server.settings import AccountSection, ServerSection, ServerSettings, api_token_of, policy_of
+from fieldpost.server.tap import Options, makeService
+
+
+class ThreadedReactor(MemoryReactorClock):
+    """A reactor in memory that takes calls from threads and runs them when it is asked to."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self._calls: SimpleQueue[Any] = SimpleQueue()
+        self._error = error
+
+    def callFromThread(self, function: Any, *args: Any, **kwargs: Any) -> None:
+        self._calls.put(lambda: function(*args, **kwargs))
+
+    def run_until(self, done: "Deferred[Any]") -> None:
+        while not done.called:
+            self._calls.get(timeout=10)()
+
+    def listenTCP(self, port: int, *args: Any, **kwargs: Any) -> Any:
+        if self._error is not None:
+            raise self._error
+        return super().listenTCP(port, *args, **kwargs)
+
+
+def service_in(folder: Path, reactor: ThreadedReactor, api_token: str | None = None) -> ServerService:
+    section = ServerSection(state_dir=folder / "state", listen=("tcp:8080",), api_token=api_token)
+    settings = ServerSettings(server=section, accounts={"a": AccountSection()})
+    return ServerService(
+        reactor=reactor, settings=settings, policy=policy_of(settings), api_token=api_token_of(settings)
+    )
+
+
+def test_start_and_stop(tmp_path: Path) -> None:
+    """A server that was started listens; stopped, it leaves its database closed and nothing else."""
+    reactor = ThreadedReactor()
+    service = service_in(tmp_path, reactor)
+
+    with capturedLogs() as events:
+        service.startService()
+    assert (tmp_path / "state" / "ports.json").exists()
+    reactor.run_until(service.stopService())
+
+    assert [file.name for file in (tmp_path / "state").iterdir()] == ["server.sqlite"]
+    assert any("API is closed" in event["log_format"] for event in events)
+
+
+def test_no_warning_with_a_token(tmp_path: Path) -> None:
+    """A server with a token has nothing to warn of."""
+    reactor = ThreadedReactor()
+    service = service_in(tmp_path, reactor, "token")
+
+    with capturedLogs() as events:
+        service.startService()
+    reactor.run_until(service.stopService())
+
+    assert [event for event in events if event["log_level"] >= LogLevel.warn] == []
+
+
+def test_stop_without_start(tmp_path: Path) -> None:
+    """What was never opened need not be closed."""
+    assert service_in(tmp_path, ThreadedReactor()).stopService().called
+
+
+def test_listening_that_fails(tmp_path: Path) -> None:
+    """A server that cannot listen ends the process, with the reason in the log and on the way out."""
+    error = CannotListenError("", 8080, OSError(98, "x"))
+
+    with capturedLogs() as events, pytest.raises(SystemExit, match="cannot listen on port 8080"):
+        service_in(tmp_path, ThreadedReactor(error)).startService()
+
+    assert [event["log_level"] for event in events] == [LogLevel.critical]
+
+
+def test_listening_that_fails_later(tmp_path: Path) -> None:
+    """An endpoint that fails when the reactor runs already stops it."""
+    reactor = ThreadedReactor(CannotListenError("", 8080, OSError(98, "x")))
+    reactor.running = True
+
+    with capturedLogs(), pytest.raises(SystemExit):
+        service_in(tmp_path, reactor).startService()
+
+    assert reactor.hasStopped
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """Without a state folder there is no server."""
+    (tmp_path / "state").write_text("a file")
+
+    with capturedLogs(), pytest.raises(SystemExit, match="`state-dir` .* cannot be made: file exists"):
+        service_in(tmp_path, ThreadedReactor()).startService()
+
+
+def test_made_from_the_command_line(tmp_path: Path) -> None:
+    """The configuration's path comes from the command line."""
+    config = tmp_path / "my.toml"
+    config.write_text('[server]\nstate-dir = "s"\nlisten = ["tcp:0"]\n[account.a]\n')
+    options = Options()
+    options.parseOptions(["-c", str(config)])
+
+    assert IService.providedBy(makeService(options))
+
+
+def test_wrong_configuration(tmp_path: Path) -> None:
+    """A configuration that cannot be used ends the process with what is wrong."""
+    options = Options()
+    options.parseOptions(["--config", str(tmp_path / "none.toml")])
+
+    with pytest.raises(SystemExit, match="the configuration cannot be used\n.*none.toml: cannot be read"):
+        makeService(options)
+
+
+def test_wrong_command_line() -> None:
+    """An option that is none is the caller's mistake."""
+    with pytest.raises(UsageError):
+        Options().parseOptions(["--confg", "x"])
