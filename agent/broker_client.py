@@ -47,12 +47,14 @@ class BrokerClient:
         return connection
 
     def __enter__(self) -> Self:
-        self._call(
-            "hello",
-            Hello(
-                oldest=OLDEST_VERSION, newest=NEWEST_VERSION, instance=f"operator-{uuid4().hex}", plugins=()
-            ),
+        hello = Hello(
+            oldest=OLDEST_VERSION, newest=NEWEST_VERSION, instance=f"operator-{uuid4().hex}", plugins=()
         )
+        try:
+            self._call("hello", hello)
+        except FieldpostError:
+            self._connection.close()
+            raise
         return self
 
     def __exit__(

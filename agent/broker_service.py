@@ -5,7 +5,6 @@ This is the composition root of the broker's process: nowhere else are concrete 
 """
 
 import os
-import pwd
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -24,7 +23,6 @@ from ..broker.backoff import Backoff
 from ..broker.bus import Bus
 from ..broker.delivery import Delivery
 from ..broker.exchange import Exchange, ExchangeLimits
-from ..broker.grants import Grant, Grants
 from ..broker.handlers import Handlers
 from ..broker.handover import HandoverLimits
 from ..broker.http import HttpTransport
@@ -46,6 +44,7 @@ from ..runtime.toml_source import Problem
 from ..runtime.writer import WriterThread
 from .config import AgentConfig, registration_key
 from .manifest import Manifest
+from .rights import grants_of
 from .tally import TalliedStore
 
 SHED_EVERY = 600.0
@@ -314,35 +313,6 @@ def account_of(config: AgentConfig) -> Account | None:
         registration_password=registration_key(server),
         tags=",".join(server.tags) or None,
     )
-
-
-def grants_of(manifests: Iterable[Manifest], *, own_uid: int) -> Grants:
-    """
-    What each plugin may do, by its manifest; also of plugins that are not enabled, which may be started by hand.
-
-    Raises SettingsError, GrantInvalid.
-    """
-    grants = [
-        Grant(
-            name=manifest.name,
-            uids=_uids(manifest, own_uid),
-            sends=frozenset(manifest.sends),
-            handles=frozenset(manifest.handles),
-        )
-        for manifest in manifests
-    ]
-    return Grants(grants, operators=(0, own_uid))
-
-
-def _uids(manifest: Manifest, own_uid: int) -> frozenset[int]:
-    """Without a `user` a plugin runs as its supervisor does: as we, or as root who made us what we are."""
-    if manifest.user is None:
-        return frozenset({0, own_uid})
-    try:
-        return frozenset({pwd.getpwnam(manifest.user).pw_uid})
-    except KeyError:
-        text = f"there is no user {manifest.user}; make it, or name another"
-        raise SettingsError([Problem(file=manifest.file, option="user", text=text)]) from None
 
 
 def _has_foreign_users(manifests: Iterable[Manifest]) -> bool:

@@ -1,11 +1,18 @@
 """The configuration as the agent would read it, without running anything."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..runtime.settings import SettingsError
+from ..runtime.toml_source import Problem
+from ..wire.errors import FieldpostError
 from .config import load_config, registration_key
-from .manifest import hosts_of, load_manifests
+from .host import load_plugin
+from .manifest import Manifest, hosts_of, load_manifests
 from .programs import agent_programs
+from .rights import grant_of
 
 
 def check_configuration(file: Path) -> str:
@@ -18,8 +25,23 @@ def check_configuration(file: Path) -> str:
     registration_key(config.server)
     manifests = load_manifests(config.plugins.manifests)
     agent_programs(config, manifests, file=file)
+    problems = [problem for manifest in manifests if manifest.enabled for problem in _problems_of(manifest)]
+    if problems:
+        raise SettingsError(problems)
     plugins = sum(map(len, hosts_of(manifests).values()))
     return f"{file} is right; {plugins} of {len(manifests)} plugins are enabled"
+
+
+def _problems_of(manifest: Manifest) -> Sequence[Problem]:
+    """What would keep this plugin from running: its rights, its class, its settings."""
+    try:
+        grant_of(manifest, own_uid=os.geteuid())
+        load_plugin(manifest)
+    except SettingsError as error:
+        return error.problems
+    except FieldpostError as error:
+        return [Problem(file=manifest.file, text=str(error).removeprefix(f"{manifest.file}: "))]
+    return ()
 
 
 def plugin_facts(file: Path) -> list[dict[str, Any]]:

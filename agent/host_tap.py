@@ -7,13 +7,14 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from ..runtime.settings import SettingsError
-from .config import DEFAULT_FILE, load_config
+from ..runtime.toml_source import Problem
+from .config import DEFAULT_FILE, AgentConfig, load_config
 from .lean import leave_tls_out
 from .manifest import Manifest, hosts_of, load_manifests
 
 
 class Options(usage.Options):
-    """The command line after `fieldpost-plugin`; the configuration is read, and refused, here."""
+    """The command line after `fieldpost-plugin`."""
 
     synopsis = "[options] HOST"
     optParameters: ClassVar = [
@@ -29,34 +30,35 @@ class Options(usage.Options):
         """HOST is what the manifests call the process; a plugin without `host` has one of its own name."""
         self.host = host
 
-    def postOptions(self) -> None:
-        """Raises UsageError with everything that is wrong in the configuration, or for a host that there is not."""
-        try:
-            self.configuration = load_config(Path(self["config"]))
-            manifests = load_manifests(self.configuration.plugins.manifests)
-        except SettingsError as error:
-            raise usage.UsageError(str(error)) from None
-        self.manifests = self._members(manifests)
-
-    def _members(self, manifests: tuple[Manifest, ...]) -> tuple[Manifest, ...]:
-        hosts = hosts_of(manifests)
-        if self.host not in hosts:
-            known = ", ".join(sorted(hosts)) or "none"
-            folder = self.configuration.plugins.manifests
-            raise usage.UsageError(
-                f"no plugin that is enabled in {folder} runs in a process `{self.host}`; there are: {known}"
-            )
-        return hosts[self.host]
-
 
 def makeService(options: Options) -> IService:
-    """The process's plugins, and their one connection to the broker. No TLS can be spoken in the process afterwards."""
+    """
+    The process's plugins, and their one connection to the broker. No TLS can be spoken in the process afterwards.
+
+    Raises SystemExit with everything that is wrong in the configuration.
+    """
     leave_tls_out()
     from twisted.internet import reactor
 
     from .host import make_host
 
-    service: IService = make_host(
-        options.manifests, socket=options.configuration.broker.socket, reactor=reactor
-    )
+    try:
+        config = load_config(Path(options["config"]))
+        members = _members(config, options.host)
+    except SettingsError as error:
+        raise SystemExit(f"fieldpost-plugin: the configuration cannot be used\n{error}") from None
+    service: IService = make_host(members, socket=config.broker.socket, reactor=reactor)
     return service
+
+
+def _members(config: AgentConfig, host: str) -> tuple[Manifest, ...]:
+    """Raises SettingsError."""
+    folder = config.plugins.manifests
+    hosts = hosts_of(load_manifests(folder))
+    if host not in hosts:
+        known = ", ".join(sorted(hosts)) or "none"
+        text = (
+            f"no plugin that is enabled runs in a process `{host}`; name one of those that there are: {known}"
+        )
+        raise SettingsError([Problem(file=folder, text=text)])
+    return hosts[host]

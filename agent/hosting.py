@@ -4,6 +4,7 @@ import signal
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
@@ -20,7 +21,8 @@ class Hosting:
         """Any: an IService, and a reactor, of which Twisted has no one interface."""
         self._service = IService(service)
         self._reactor = reactor
-        self._exit_code = 0
+        self.exit_code = 0
+        """Of the process: 0 so far; never smaller again."""
         self._is_stopping = False
 
     def run(self) -> int:
@@ -30,11 +32,11 @@ class Hosting:
         self._reactor.addSystemEventTrigger("before", "shutdown", self._stop)
         self._reactor.callWhenRunning(self._take_signals)
         self._reactor.run()
-        return self._exit_code
+        return self.exit_code
 
     def stop(self, exit_code: int = 0) -> None:
         """End the run; the highest exit code that was given is that of the process."""
-        self._exit_code = max(self._exit_code, exit_code)
+        self.exit_code = max(self.exit_code, exit_code)
         if not self._is_stopping:
             self._is_stopping = True
             self._reactor.stop()
@@ -61,7 +63,7 @@ class Hosting:
         if not self._service.running:
             return
         try:
-            await self._service.stopService()
+            await maybeDeferred(self._service.stopService)
         except Exception:  # noqa: BLE001 - as above
             self.log.failure("stopping failed")
-            self._exit_code = 1
+            self.exit_code = 1

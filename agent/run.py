@@ -41,6 +41,8 @@ def main(arguments: list[str]) -> NoReturn:
         service = module.makeService(options)
     except FieldpostError as error:
         _fail(str(error), 1)
+    except SystemExit as error:
+        _fail(str(error), 2)  # the configuration, see the modules
     sys.exit(_run(service, **log))
 
 

@@ -1,5 +1,6 @@
 """The machine of one supervised process."""
 
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -111,3 +112,16 @@ class ChildMachineTests(SynchronousTestCase):
         deadline = machine.next_deadline()
         assert deadline is not None
         self.assertTrue(deadline <= 8.0)
+
+
+def test_documented_machine() -> None:
+    """The table in docs/operations.md is the machine's own."""
+    rows = [
+        f"| {before.value} | {happened.value} | {after.value} |"
+        for (before, happened), after in TRANSITIONS.items()
+    ]
+
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    shown = text.partition("<!-- machine of agent/child.py -->")[2].partition("<!-- end -->")[0]
+
+    assert shown.strip().splitlines()[2:] == rows
