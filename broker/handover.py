@@ -206,6 +206,8 @@ class Handover:
                     await self._conclude(job)
         finally:
             queue.is_busy = False
+            if queue.jobs:
+                self._wake(queue)
 
     async def _give(self, job: _Job, recipient: Recipient) -> Outcome | _Fate:
         if recipient not in self._handlers.recipients(job.type):

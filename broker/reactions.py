@@ -53,7 +53,7 @@ def _type_name(value: Any) -> str:
 
 
 def _identity(value: Any) -> bytes:
-    octets = value.encode("ascii", "replace") if isinstance(value, str) else value
+    octets = value.encode() if isinstance(value, str) else value
     if not isinstance(octets, bytes) or not _FITS_A_HEADER.match(octets):
         raise Malformed("must be 1 to 1024 octets that fit in a header: printable ASCII without blanks")
     return octets

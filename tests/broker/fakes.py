@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable
 from itertools import count
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from attrs import define, evolve, field, frozen
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -33,6 +33,7 @@ from fieldpost.wire.sequence import admit
 from tests.broker.stores import clock_at, open_store
 from tests.fakes import InlineWriter
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 ACCOUNT = Account(
@@ -423,3 +424,15 @@ class ModelServer:
             messages=tuple(messages),
             next_expected_sequence=expected,
         )
+
+
+class FailingWriter(InlineWriter):
+    """A writer whose next calls fail, one after the other, before they reach the store."""
+
+    def __init__(self) -> None:
+        self.failures: list[Exception] = []
+
+    def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Deferred[T]":
+        if self.failures:
+            return fail(self.failures.pop(0))
+        return super().run(function, *args, **kwargs)
