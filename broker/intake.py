@@ -29,6 +29,8 @@ from ..wire.errors import RemoteProtocolError
 from ..wire.local import (
     MALFORMED,
     MAX_BATCH_MESSAGES,
+    MAX_MESSAGE_DEPTH,
+    MAX_MESSAGE_ITEMS,
     MAX_MESSAGE_OCTETS,
     NOT_GRANTED,
     Refusal,
@@ -43,7 +45,7 @@ from .records import Batch, NewMessage
 
 MAX_SESSION_ID_LENGTH = 64
 _END_OF_INTEGERS = 2**63
-_MESSAGE_LIMITS = cbor.Limits(octets=MAX_MESSAGE_OCTETS, items=100_000)
+_MESSAGE_LIMITS = cbor.Limits(octets=MAX_MESSAGE_OCTETS, items=MAX_MESSAGE_ITEMS, depth=MAX_MESSAGE_DEPTH)
 
 
 class Storage(Protocol):

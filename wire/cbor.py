@@ -7,7 +7,8 @@ what passes reaches the library. Allowed are: integers, octets, text, lists, map
 integers (tags 2 and 3). Keys of maps are text, octets, or integers of at most 64 bits; where one stands twice, the last
 counts. All lengths are definite.
 
-What we write passes the same walk, so that no value leaves us that a peer of ours would refuse.
+What we write passes the same walk, so that what leaves us is of these kinds and of a depth that our peers take. How
+much they take of it is theirs to say.
 """
 
 from typing import Any
@@ -27,13 +28,14 @@ class Limits:
 
     octets: int = 64 * 1024 * 1024
     """Length of the encoded value."""
-    depth: int = 32
-    """Lists and maps inside each other."""
+    depth: int = 40
+    """Lists and maps inside each other: those of a message (local.MAX_MESSAGE_DEPTH), and room for what is around it."""
     items: int = 4_000_000
     """Values of all kinds, keys included."""
 
 
 DEFAULT_LIMITS = Limits()
+_ANY_SIZE = Limits(items=2**63)
 
 
 def encode(value: Value) -> bytes:
@@ -44,7 +46,7 @@ def encode(value: Value) -> bytes:
     """
     try:
         octets = cbor2.dumps(value)
-        _survey(octets, DEFAULT_LIMITS)
+        _survey(octets, _ANY_SIZE)
     except _ENCODE_ERRORS as error:
         raise LocalProtocolError(f"this value does not travel: {_find_fault(value) or error}") from error
     return octets
@@ -103,11 +105,11 @@ _DECODE_ERRORS = (cbor2.CBORDecodeError, *_BROKEN)
 _ENCODE_ERRORS = (cbor2.CBOREncodeError, RemoteProtocolError, *_BROKEN)
 
 
-def _find_fault(value: Value, place: str = "", depth: int = DEFAULT_LIMITS.depth) -> str | None:
+def _find_fault(value: Value, place: str = "", depth: int = _ANY_SIZE.depth) -> str | None:
     """What in a value keeps it from travelling, and where; None when nothing is seen."""
     if isinstance(value, (dict, list, tuple)):
         if not depth:
-            return f"lists and maps are more than {DEFAULT_LIMITS.depth} deep"
+            return f"lists and maps are more than {_ANY_SIZE.depth} deep"
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         faults = (
             _find_key_fault(key, place) or _find_fault(item, f"{place}[{key!r}]", depth - 1)

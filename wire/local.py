@@ -26,6 +26,10 @@ MAX_BODY_OCTETS = 8 * 1024 * 1024
 """A longer body ends the connection."""
 MAX_BATCH_MESSAGES = 10_000
 MAX_MESSAGE_OCTETS = 4 * 1024 * 1024
+MAX_MESSAGE_ITEMS = 100_000
+"""Values of all kinds in one message, keys included."""
+MAX_MESSAGE_DEPTH = 32
+"""Lists and maps inside each other, the message itself being one."""
 MAX_BATCHES_IN_FLIGHT = 16
 """A plugin process waits for an answer when it has this many batches unanswered."""
 

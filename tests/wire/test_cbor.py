@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fieldpost.wire.cbor import Limits, decode, encode, encode_known
+from fieldpost.wire.cbor import DEFAULT_LIMITS, Limits, decode, encode, encode_known
 from fieldpost.wire.errors import LocalProtocolError, Malformed, RemoteProtocolError, TooLarge
 
 from .plain_cbor import NotTaken, read_plainly
@@ -176,8 +176,8 @@ HOLDS_ITSELF.append(HOLDS_ITSELF)
         ({(1,): 1}, "it has the key (1,)"),
         ({2**64: 1}, "a map's key must be text, octets or an integer"),
         ([2**9_000], "an integer of more than 1024 octets"),
-        (_nested(33), "more than 32 deep"),
-        ({"a": HOLDS_ITSELF}, "more than 32 deep"),
+        (_nested(41), "more than 40 deep"),
+        ({"a": HOLDS_ITSELF}, "more than 40 deep"),
         ("\ud800", "surrogates not allowed"),
         (cbor2.undefined, "it is of type"),
         (cbor2.CBORTag(0, "2026-01-02T00:00:00Z"), "it is of type CBORTag"),
@@ -195,8 +195,17 @@ def test_what_a_peer_would_refuse_is_refused_here_with_its_place(value: Any, fau
 
 @given(values)
 def test_whatever_is_encoded_is_decoded_by_a_peer_of_default_limits(value: Any) -> None:
-    """No value leaves that would be refused on arrival."""
+    """No value leaves that would be refused on arrival, and the deepest may be as deep as they take."""
     decode(encode({"inside": value}))
+    decode(encode(_nested(DEFAULT_LIMITS.depth)))
+
+
+def test_a_value_of_more_items_than_a_peer_takes_is_encoded_all_the_same() -> None:
+    """How much it takes is the peer's to say: a payload that it refuses is sent again in parts."""
+    octets = encode([None] * (DEFAULT_LIMITS.items + 1))
+
+    with pytest.raises(TooLarge):
+        decode(octets)
 
 
 # What does not enter

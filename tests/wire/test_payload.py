@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from fieldpost.wire.api import CLIENT_API, NEWEST_SERVER_API, OLDEST_SERVER_API, ApiLevel
 from fieldpost.wire.bpickle import decode as decode_bpickle
 from fieldpost.wire.bpickle import encode as encode_bpickle
-from fieldpost.wire.cbor import decode, encode
+from fieldpost.wire.cbor import Limits, decode, encode
 from fieldpost.wire.digest import types_digest
 from fieldpost.wire.errors import Malformed
+from fieldpost.wire.local import MAX_MESSAGE_DEPTH, Deliver
 from fieldpost.wire.payload import (
     MAX_SEQUENCE,
     MAX_TYPES,
@@ -20,6 +21,7 @@ from fieldpost.wire.payload import (
     ClientPayload,
     ServerPayload,
 )
+from fieldpost.wire.schema import from_map, to_map
 
 from .values import messages, same, types, values
 
@@ -159,6 +161,21 @@ def test_numbers_may_be_negative() -> None:
     """A server may ask for one, and then the agent goes on from there (landscape 1.8)."""
     assert ServerPayload.from_map({**ANSWER, "next-expected-sequence": -1}).next_expected_sequence == -1
     assert ClientPayload.from_map({**REQUEST, "sequence": -1}).sequence == -1
+
+
+def test_the_deepest_message_fits_into_a_payload() -> None:
+    """What a plugin's broker takes, the broker can send, and the server can read; and deliver, the other way."""
+    value: Any = 0
+    for _ in range(MAX_MESSAGE_DEPTH - 1):
+        value = [value]
+    message = {"type": "deep", "value": value}
+    decode(encode(message), Limits(depth=MAX_MESSAGE_DEPTH))
+
+    request = ClientPayload.from_map(decode(encode({**REQUEST, "messages": [message]})))
+    delivery = from_map(Deliver, decode(encode(to_map(Deliver(plugin="p", number=1, message=message)))))
+
+    assert request.messages == (message,)
+    assert delivery.message == message
 
 
 # What is wrong
