@@ -16,14 +16,12 @@ from uuid import uuid4
 from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.endpoints import UNIXClientEndpoint
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from ..plugins.connection import BrokerConnection
 from ..plugins.context import Surroundings
 from ..plugins.declaration import Declaration, declaration_of, events_of
 from ..plugins.errors import PluginInvalid
-from ..plugins.patience import wait_at_most
 from ..plugins.plugin import Plugin
 from ..plugins.roster import Roster
 from ..plugins.runner import Runner
@@ -34,7 +32,6 @@ from .threads import Threads
 
 STOP_WITHIN = 5.0
 """Seconds that the plugins have for their end, and the broker for storing their last words: half of the supervisor's grace."""
-FLUSH_WITHIN = 1.0
 EVERY_TYPE = "*"
 """In a manifest: all types but the broker's own."""
 
@@ -90,30 +87,28 @@ def make_host(manifests: Sequence[Manifest], *, socket: Path, reactor: Any) -> "
         raise PluginUnusable(
             f"there is no plugin to run here ({names}); the log says what is wrong with each"
         )
-    return PluginHost(connection=connection, roster=roster, clock=reactor)
+    return PluginHost(connection=connection, roster=roster)
 
 
 class PluginHost(Service):
     """Runs while the process does."""
 
-    def __init__(self, *, connection: BrokerConnection, roster: Roster, clock: IReactorTime) -> None:
+    def __init__(self, *, connection: BrokerConnection, roster: Roster) -> None:
         self.roster = roster
-        self._connection = connection
-        self._clock = clock
+        self.connection = connection
 
     def startService(self) -> None:
         """Start the plugins; the broker may come later."""
         super().startService()
-        self._connection.start()
+        self.connection.start()
         self.roster.start()
 
     @returns_deferred
     async def stopService(self) -> None:
-        """Stop the plugins, let the broker store what they said, and hang up."""
+        """Stop the plugins, once the broker has what they said, and hang up."""
         super().stopService()
         await self.roster.stop(STOP_WITHIN)
-        await wait_at_most(self._connection.flushed(), FLUSH_WITHIN, self._clock)
-        await self._connection.stop()
+        await self.connection.stop()
 
 
 def load_plugin(manifest: Manifest) -> Loaded:

@@ -140,11 +140,8 @@ class Runner:
         if name in self.declaration.events:
             method, arguments = HOOKS[name]
             self._activity.call(method, getattr(self.plugin, method), *(values.get(key) for key in arguments))
-        if name == RESYNCHRONIZE_CLIENTS and self._is_concerned(values["scopes"]):
+        if name == RESYNCHRONIZE_CLIENTS:
             self._session.renew()
-
-    def _is_concerned(self, scopes: tuple[str, ...] | None) -> bool:
-        return scopes is None or self.plugin.scope in scopes
 
     def welcome(self) -> None:
         """The broker is there, perhaps again: a resynchronize may have been missed."""

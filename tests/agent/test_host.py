@@ -177,6 +177,8 @@ def test_a_process_ends_within_seconds_though_the_broker_is_away() -> None:
             reactor.advance(1)
 
     assert result_of(stopped) is None
+    assert reactor.getDelayedCalls() == []
+    assert host.connection.is_stopped
     assert any("storing what it sent" in str(event.get("what")) for event in logs)
 
 

@@ -204,7 +204,7 @@ def test_each_device_is_told_once_at_its_shortest_path_with_room() -> None:
         Mount("/dev/sda1", "/var/lib/data"),
         Mount("/dev/sda1", "/var/lib/more-data"),
     )
-    machine.rooms |= {"/etc/hosts": None, "/var/lib/data": (10, 5)}
+    machine.rooms |= {"/etc/hosts": None, "/var/lib/data": (10, 5), "/var/lib/more-data": (10, 5)}
 
     run = machine.start()
 

@@ -152,6 +152,24 @@ def test_a_run_is_never_started_while_one_goes_on() -> None:
     assert run.plugin.seen == ["start", "run", "run"]
 
 
+def test_an_interval_that_ends_during_a_run_adds_none() -> None:
+    """As when a run afresh takes long: the next is due an interval after it."""
+    waiting: Deferred[None] = Deferred()
+    run = PluginRun(Recorder)
+    run.advance(50)
+    result_of(run.plugin.send({"type": "seen"}))
+    run.plugin.behave = lambda what: waiting if what == "run" else None
+    run.broker.resynchronize()
+    run.advance(150)
+    assert run.plugin.seen.count("run") == 2
+
+    waiting.callback(None)
+    run.advance(99)
+    assert run.plugin.seen.count("run") == 2
+    run.advance(1)
+    assert run.plugin.seen.count("run") == 3
+
+
 def test_a_run_that_raises_is_logged_with_the_plugins_name_and_the_plugin_goes_on() -> None:
     """The same failure is told once, and when it is over."""
     fails = True

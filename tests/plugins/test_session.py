@@ -1,7 +1,7 @@
 """Plugins never see session ids, and lose nothing when the server drops them."""
 
 import pytest
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import capturedLogs
 
 from fieldpost.plugins.errors import MessageRefused
@@ -117,17 +117,35 @@ def test_a_plugin_that_never_sent_anything_has_nothing_to_renew() -> None:
 
 def test_a_second_drop_while_the_session_is_asked_for_is_noticed() -> None:
     """The answer to the first question may be older than the second event."""
-    sender = Sender()
-    result_of(sender.send("one"))
-    sender.broker.away()
-    sender.session.renew()
-    sender.session.renew()
-    sender.broker.drop_sessions()
 
-    sender.broker.back()
+    class Slow(FakeBroker):
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked: list[Deferred[str]] = []
+
+        def open_session(self, plugin: str, scope: str | None = None) -> "Deferred[str]":
+            self.asked.append(Deferred())
+            return self.asked[-1]
+
+        def send(
+            self, plugin: str, message: Message, session_id: str | None = None, urgent: bool = False
+        ) -> "Deferred[None]":
+            return succeed(None)
+
+    broker = Slow()
+    sender = Sender(broker)
+    sender.reports_afresh = False
+    sender.send("one")
+    broker.asked[0].callback("session-1")
+    sender.session.renew()
+    sender.session.renew()
+
+    assert len(broker.asked) == 2
+    broker.asked[1].callback("session-1")
+    assert sender.seen == []
+    broker.asked[2].callback("session-2")
 
     assert sender.seen == ["lost"]
-    assert sender.stored()[-1] == ("afresh", "session-2")
 
 
 def test_other_refusals_reach_the_plugin() -> None:
