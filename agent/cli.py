@@ -81,7 +81,7 @@ def main() -> None:
 @_exits
 def demo(once: bool, as_json: bool, timeout: float, state: Path | None, keep: bool) -> int:
     """Watch this machine's own figures travel: plugins, broker, server, and an operation back."""
-    from .demo_command import DemoOptions, run_demo
+    from .demo.command import DemoOptions, run_demo
 
     return run_demo(
         DemoOptions(once=once or as_json, as_json=as_json, timeout=timeout, state=state, keep=keep)

@@ -10,7 +10,7 @@ from ..runtime.settings import SettingsError
 from ..runtime.toml_source import Problem
 from .config import AgentConfig, Log
 from .manifest import Manifest, hosts_of
-from .processes import Program
+from .supervision.processes import Program
 
 BROKER = "broker"
 

@@ -6,14 +6,14 @@ from random import Random
 
 from twisted.logger import globalLogBeginner
 
-from .child import RestartPolicy
 from .config import AgentConfig, load_config
 from .hosting import Hosting
 from .logs import log_observer
 from .manifest import Manifest, load_manifests
-from .processes import ProcessSpawner
 from .programs import agent_programs
-from .supervisor import Supervisor
+from .supervision.child import RestartPolicy
+from .supervision.processes import ProcessSpawner
+from .supervision.supervisor import Supervisor
 
 
 def run_agent(file: Path) -> int:

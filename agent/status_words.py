@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from .demo_words import octets_in_words
+from .demo.words import octets_in_words
 
 Status = dict[str, Any]
 

@@ -183,7 +183,7 @@ def run_server(config: str) -> None:
 @contextmanager
 def server(folder: Path) -> Iterator[tuple[list[int], int]]:
     """A server process over HTTP and HTTPS: its two ports and its process id."""
-    from fieldpost.agent.certificates import make_certificates
+    from fieldpost.agent.demo.certificates import make_certificates
 
     made = make_certificates(("localhost", IPv4Address("127.0.0.1")))
     for name, octets in (("ca", made.authority), ("cert", made.certificate), ("key", made.key)):

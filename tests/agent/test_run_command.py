@@ -14,7 +14,7 @@ import pytest
 
 from fieldpost.agent.broker_client import BrokerAway, BrokerClient
 
-from .test_demo import processes_of
+from .demo.test_demo import processes_of
 
 pytestmark = pytest.mark.process
 

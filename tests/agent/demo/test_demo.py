@@ -15,13 +15,13 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from fieldpost.agent.child import ChildState
-from fieldpost.agent.demo import Demo, Outcome, as_json
-from fieldpost.agent.demo_folder import EXPECTED_TYPES, DemoFolder
-from fieldpost.agent.demo_sight import Sight
-from fieldpost.agent.processes import Exit
+from fieldpost.agent.demo.demo import Demo, Outcome, as_json
+from fieldpost.agent.demo.folder import EXPECTED_TYPES, DemoFolder
+from fieldpost.agent.demo.sight import Sight
+from fieldpost.agent.supervision.child import ChildState
+from fieldpost.agent.supervision.processes import Exit
 
-from .test_supervisor import FakeSpawner
+from ..supervision.test_supervisor import FakeSpawner
 
 SHORT = "/tmp" if len(tempfile.gettempdir()) > 40 else None
 

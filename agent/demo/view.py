@@ -8,9 +8,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from .child import ChildState
-from .demo_sight import Sight, TypeFigures
-from .demo_words import octets_in_words
+from ..supervision.child import ChildState
+from .sight import Sight, TypeFigures
+from .words import octets_in_words
 
 
 class View(Protocol):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldpost.agent.processes import LineBuffer
+from fieldpost.agent.supervision.processes import LineBuffer
 
 
 def lines_of(*pieces: bytes, limit: int = 10) -> list[str]:

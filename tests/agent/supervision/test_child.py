@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from fieldpost.agent.child import (
+from fieldpost.agent.supervision.child import (
     TRANSITIONS,
     ChildAction,
     ChildInput,
@@ -121,7 +121,7 @@ def test_documented_machine() -> None:
         for (before, happened), after in TRANSITIONS.items()
     ]
 
-    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
-    shown = text.partition("<!-- machine of agent/child.py -->")[2].partition("<!-- end -->")[0]
+    text = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    shown = text.partition("<!-- machine of agent/supervision/child.py -->")[2].partition("<!-- end -->")[0]
 
     assert shown.strip().splitlines()[2:] == rows

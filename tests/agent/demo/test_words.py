@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldpost.agent.demo_folder import EXPECTED_TYPES
-from fieldpost.agent.demo_words import MAX_CHARACTERS, in_words, octets_in_words
+from fieldpost.agent.demo.folder import EXPECTED_TYPES
+from fieldpost.agent.demo.words import MAX_CHARACTERS, in_words, octets_in_words
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from ..runtime.doors import returns_deferred
+from ...runtime.doors import returns_deferred
 from .child import ChildAction, ChildInput, ChildMachine, ChildState, RestartPolicy
 from .processes import Exit, Process, Program, Spawner
 

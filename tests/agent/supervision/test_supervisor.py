@@ -6,9 +6,9 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from fieldpost.agent.child import ChildState, RestartPolicy
-from fieldpost.agent.processes import Exit, OnExit, OnLine, Program
-from fieldpost.agent.supervisor import Supervisor
+from fieldpost.agent.supervision.child import ChildState, RestartPolicy
+from fieldpost.agent.supervision.processes import Exit, OnExit, OnLine, Program
+from fieldpost.agent.supervision.supervisor import Supervisor
 
 
 class FakeProcess:

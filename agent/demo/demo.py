@@ -18,20 +18,20 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from ..runtime.doors import returns_deferred
-from ..wire.errors import FieldpostError
+from ...runtime.doors import returns_deferred
+from ...wire.errors import FieldpostError
+from ..broker_client import BrokerAway, BrokerClient, BrokerRefused
+from ..config import Log, load_config
+from ..manifest import load_manifests
+from ..programs import agent_programs, own_program
+from ..supervision.child import RestartPolicy
+from ..supervision.processes import Spawner, resident_kib
+from ..supervision.supervisor import Supervisor
+from ..threads import Threads
 from .api_client import ApiAway, ApiClient, ApiRefused
-from .broker_client import BrokerAway, BrokerClient, BrokerRefused
-from .child import RestartPolicy
-from .config import Log, load_config
-from .demo_folder import EXPECTED_TYPES, HOST, DemoFolder
-from .demo_sight import Sight
-from .demo_view import View
-from .manifest import load_manifests
-from .processes import Spawner, resident_kib
-from .programs import agent_programs, own_program
-from .supervisor import Supervisor
-from .threads import Threads
+from .folder import EXPECTED_TYPES, HOST, DemoFolder
+from .sight import Sight
+from .view import View
 
 LOOK_EVERY = 0.25
 ASK_WITHIN = 3.0

@@ -5,9 +5,9 @@ from typing import Any
 
 from attrs import field, frozen, mutable
 
-from .child import ChildState
-from .demo_words import in_words
-from .supervisor import ChildStatus
+from ..supervision.child import ChildState
+from ..supervision.supervisor import ChildStatus
+from .words import in_words
 
 TOO_MANY_DEATHS = 3
 """A child that died so often in a row, and quickly, will not do better within a demo."""

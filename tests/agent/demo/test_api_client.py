@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fieldpost.agent.api_client import ApiAway, ApiClient, ApiRefused
-from fieldpost.agent.certificates import make_certificates
+from fieldpost.agent.demo.api_client import ApiAway, ApiClient, ApiRefused
+from fieldpost.agent.demo.certificates import make_certificates
 
 pytestmark = pytest.mark.process
 

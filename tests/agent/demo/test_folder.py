@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from fieldpost.agent.config import load_config, registration_key
-from fieldpost.agent.demo_folder import EXPECTED_TYPES, HOSTS, PLUGINS, DemoFolder, FolderUnusable
+from fieldpost.agent.demo.folder import EXPECTED_TYPES, HOSTS, PLUGINS, DemoFolder, FolderUnusable
 from fieldpost.agent.manifest import hosts_of, load_manifests
 from fieldpost.server.settings import api_token_of, load_settings, policy_of
 
-SAMPLES = Path(__file__).parents[2] / "conf" / "plugins.d"
+SAMPLES = Path(__file__).parents[3] / "conf" / "plugins.d"
 
 
 @pytest.fixture

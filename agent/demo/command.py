@@ -11,13 +11,13 @@ from attrs import frozen
 from rich.console import Console
 from twisted.logger import globalLogBeginner
 
-from ..plugins.execute_script import own_name
+from ...plugins.execute_script import own_name
+from ..hosting import Hosting
+from ..logs import log_observer
+from ..supervision.processes import ProcessSpawner
 from .demo import Demo, Outcome, as_json
-from .demo_folder import DemoFolder
-from .demo_view import LineView, LiveView, View
-from .hosting import Hosting
-from .logs import log_observer
-from .processes import ProcessSpawner
+from .folder import DemoFolder
+from .view import LineView, LiveView, View
 
 
 @frozen(kw_only=True)

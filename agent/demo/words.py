@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from ..wire.message import FAILED, OPERATION_RESULT, SUCCEEDED
+from ...wire.message import FAILED, OPERATION_RESULT, SUCCEEDED
 
 MAX_CHARACTERS = 100
 

@@ -4,10 +4,10 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from fieldpost.agent.child import ChildState
-from fieldpost.agent.demo_sight import TOO_MANY_DEATHS, Sight, TypeFigures
-from fieldpost.agent.processes import Exit
-from fieldpost.agent.supervisor import ChildStatus
+from fieldpost.agent.demo.sight import TOO_MANY_DEATHS, Sight, TypeFigures
+from fieldpost.agent.supervision.child import ChildState
+from fieldpost.agent.supervision.processes import Exit
+from fieldpost.agent.supervision.supervisor import ChildStatus
 
 
 def message(kind: str, received: float = 10.0, **fields: Any) -> dict[str, Any]:

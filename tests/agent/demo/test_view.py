@@ -6,11 +6,11 @@ from typing import Any
 from rich.console import Console
 from twisted.trial.unittest import SynchronousTestCase
 
-from fieldpost.agent.child import ChildState
-from fieldpost.agent.demo_sight import Sight
-from fieldpost.agent.demo_view import LineView, LiveView, NoView
-from fieldpost.agent.processes import Exit
-from fieldpost.agent.supervisor import ChildStatus
+from fieldpost.agent.demo.sight import Sight
+from fieldpost.agent.demo.view import LineView, LiveView, NoView
+from fieldpost.agent.supervision.child import ChildState
+from fieldpost.agent.supervision.processes import Exit
+from fieldpost.agent.supervision.supervisor import ChildStatus
 
 
 def child(state: ChildState, starts: int) -> ChildStatus:

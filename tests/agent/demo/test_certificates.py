@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from fieldpost.agent.certificates import Certificates, make_certificates
+from fieldpost.agent.demo.certificates import Certificates, make_certificates
 
 NAMES = ("localhost", IPv4Address("127.0.0.1"))
 

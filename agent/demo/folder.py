@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from ..wire.errors import FieldpostError
+from ...wire.errors import FieldpostError
 from .certificates import make_certificates
 
 HOST = "127.0.0.1"

@@ -5,9 +5,9 @@ from random import Random
 
 from twisted.internet import reactor
 
-from fieldpost.agent.child import RestartPolicy
-from fieldpost.agent.processes import ProcessSpawner, Program
-from fieldpost.agent.supervisor import Supervisor
+from fieldpost.agent.supervision.child import RestartPolicy
+from fieldpost.agent.supervision.processes import ProcessSpawner, Program
+from fieldpost.agent.supervision.supervisor import Supervisor
 
 CHILD = """
 import os, subprocess, sys, time

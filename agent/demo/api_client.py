@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from ..wire.errors import FieldpostError
+from ...wire.errors import FieldpostError
 
 ROOT = "/api/v1"
 MAX_ANSWER_OCTETS = 64 * 1024 * 1024

@@ -1,0 +1,1 @@
+"""Child processes: what to do when, and the doing of it."""
