@@ -108,11 +108,11 @@ class SocketFile:
 
     def _is_answered(self) -> bool:
         with closing(socket(AF_UNIX, SOCK_STREAM)) as probe:
-            probe.settimeout(1.0)
+            probe.setblocking(False)
             try:
                 probe.connect(self.path)
             except ConnectionRefusedError:
                 return False
-            except TimeoutError:
+            except BlockingIOError:  # somebody listens, and is too busy to accept
                 return True
         return True

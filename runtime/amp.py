@@ -189,6 +189,8 @@ class CallProtocol(Protocol):
         self._last_tag = 0
         self._holds: set[str] = set()
         self._flush: Callable[[], object] | None = None
+        self._is_reading = False
+        self._is_written = True
         self.is_open = False
 
     # Calls to the peer
@@ -302,12 +304,16 @@ class CallProtocol(Protocol):
         """See Protocol."""
         if not self.is_open:
             return
+        self._is_reading = True
         try:
             for box in self._reader.receive(data):
                 if self.is_open:
                     self._take(box)
         except RemoteProtocolError as error:
             self.abort(str(error))
+        finally:
+            self._is_reading = False
+        self._hurry()
 
     def allow(self, max_octets: int) -> None:
         """From now on take bodies of up to so many octets."""
@@ -375,10 +381,20 @@ class CallProtocol(Protocol):
     def _write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         if self.is_open:
             self._producer().write(write_box(pairs))
-            if self._flush is not None:
-                # Twisted writes in the reactor's next turn: a third of the cost of a single call, and in a turn that
-                # makes many calls the peer is idle all the while. What goes wrong here shows again in the next turn.
-                self._flush()
+            self._is_written = False
+            if not self._is_reading:
+                self._hurry()
+
+    def _hurry(self) -> None:
+        """
+        Write now what Twisted would write in the reactor's next turn.
+
+        That turn is a third of the cost of a single call; and while a turn makes many calls the peer would be idle.
+        What goes wrong here shows again in the next turn.
+        """
+        if self._flush is not None and self.is_open and not self._is_written:
+            self._is_written = True
+            self._flush()
 
 
 def _error_box(tag: bytes, code: bytes, text: str) -> tuple[tuple[bytes, bytes], ...]:

@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IFileDescriptorReceiver, IWriteDescriptor
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect, connectedServerAndClient
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from fieldpost.runtime.amp import (
     MAX_BODY_PARTS,
@@ -222,6 +224,12 @@ class CallTests(SynchronousTestCase):
         self.failureResultOf(answer, Disconnected)
         self.failureResultOf(client.call("exchange", ExchangeSoon()), Disconnected)
 
+    def test_loss_without_a_connection(self) -> None:
+        """A call without a connection says so."""
+        protocol = CallProtocol(responders={})
+
+        self.failureResultOf(protocol.call("status", Nothing()), Disconnected)
+
     def test_answer_after_loss(self) -> None:
         """An answer for a peer that is gone is dropped."""
         protocol = self.server.protocol("exchange")
@@ -367,8 +375,6 @@ class StrangerTests(SynchronousTestCase):
 
     def test_no_file_descriptors(self) -> None:
         """A peer cannot leave file descriptors with us: Twisted closes those that a protocol does not ask for."""
-        from twisted.internet.interfaces import IFileDescriptorReceiver
-
         assert not IFileDescriptorReceiver.providedBy(Responders().protocol())
 
 
@@ -441,6 +447,67 @@ class FlowTests(SynchronousTestCase):
         protocol.dataReceived(write_box([(b"_ask", b"1"), (b"_command", b"event"), *spread(body)]))
 
         assert len(server.heard) == 1
+
+
+@implementer(IWriteDescriptor)
+class HastyTransport(Transport):
+    """A transport that, as a socket does, writes when it is told that it can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = 0
+
+    def doWrite(self) -> None:
+        self.told += 1
+
+    def fileno(self) -> int:
+        return -1
+
+    def logPrefix(self) -> str:
+        return "hasty"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """A part of the interface that nobody calls here."""
+
+
+class HasteTests(SynchronousTestCase):
+    """What is written leaves in the same turn."""
+
+    def setUp(self) -> None:
+        self.server = Responders()
+        self.protocol = self.server.protocol("exchange")
+        self.transport = HastyTransport()
+        self.protocol.makeConnection(self.transport)
+
+    def test_call_leaves_at_once(self) -> None:
+        """A call does not wait for the reactor's next turn."""
+        self.protocol.call("status", Nothing())
+
+        assert self.transport.told == 1
+
+    def test_answers_leave_together(self) -> None:
+        """All that is said in answer to one delivery of octets leaves once, behind it."""
+        self.protocol.dataReceived(call_box() * 3)
+        assert self.transport.told == 1
+
+        self.protocol.dataReceived(call_box()[:-4])
+        assert self.transport.told == 1
+
+    def test_late_answer_leaves_at_once(self) -> None:
+        """An answer that was not ready then leaves when it is."""
+        self.server.answer = None
+        self.protocol.dataReceived(call_box())
+        assert self.transport.told == 0
+
+        self.server.waiting[0].callback(Nothing())
+
+        assert self.transport.told == 1
+
+    def test_nothing_leaves_after_a_fault(self) -> None:
+        """A peer that is cut off is not written to."""
+        self.protocol.dataReceived(call_box() + b"\0\0")
+
+        assert self.transport.told == 0
 
 
 class _Echo(amp.Command):
