@@ -134,13 +134,14 @@ def config() -> None:
 
 
 @config.command()
+@click.argument("named", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
 @_config
 @_exits
-def check(file: Path) -> int:
+def check(named: Path | None, file: Path) -> int:
     """Read the configuration and all manifests as the agent would; say all that is wrong."""
     from .checkup import check_configuration
 
-    click.echo(check_configuration(file))
+    click.echo(check_configuration(named or file))
     return 0
 
 

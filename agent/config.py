@@ -125,9 +125,9 @@ class Log:
 
 @frozen(kw_only=True)
 class Plugins:
-    """Where the manifests of the plugins are."""
+    """Where the manifests of the plugins are: beside the configuration unless it says otherwise."""
 
-    manifests: Path = Path("/etc/fieldpost/plugins.d")
+    manifests: Path = Path("plugins.d")
 
 
 @frozen(kw_only=True)

@@ -14,7 +14,7 @@ Settings: TOML files become attrs values, or errors that a person can act on.
     config = load(Path("agent.toml"), Config, dropins=Path("agent.d"))
 
 The annotations say what an option takes: `str`, `int`, `float`, `bool`, `Path` (a relative one starts at the folder of
-the file that names it), `tuple[X, ...]`, `frozenset[X]`, `dict[str, X]`, another such class, `Any`; each also with
+the file that names it, a default at that of the main file), `tuple[X, ...]`, `frozenset[X]`, `dict[str, X]`, another such class, `Any`; each also with
 `| None`. Names are written with dashes. A class may refuse a combination of values by raising ValueError from
 `__attrs_post_init__`.
 
@@ -289,6 +289,8 @@ class _Reading:
         if name in table:
             return self._value(table[str(name)], attribute.type, rules, place)
         default = _default_of(attribute)
+        if isinstance(default, Path):
+            return self._sources[0].file.absolute().parent / default
         if default is not NOTHING:
             return default
         if has(attribute.type):  # type: ignore[arg-type]

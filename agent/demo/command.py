@@ -114,4 +114,6 @@ def _tell(options: DemoOptions, folder: DemoFolder, ending: _Ending) -> int:
         click.echo(f"the demo failed: {ending.outcome.reason}\nits log is {folder.log}", err=True)
     elif ending.was_interrupted and options.once:
         click.echo("the demo was interrupted before all had arrived", err=True)
+    elif options.once:
+        click.echo(f"all has arrived, {ending.outcome.seconds:.1f} s after the start", err=options.as_json)
     return 1 if ending.has_failed or (ending.was_interrupted and options.once) else 0

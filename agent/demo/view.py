@@ -126,7 +126,7 @@ def _table(sight: Sight) -> Table:
     table.add_column("message type", no_wrap=True)
     for title in ("stored", "sent", "received", "first after"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("last value", ratio=1)
+    table.add_column("last value", ratio=1, no_wrap=True, overflow="ellipsis")
     for kind, figures in sight.types.items():
         table.add_row(*map(Text, _cells(kind, figures)))
     return table

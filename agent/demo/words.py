@@ -63,10 +63,11 @@ def _free_space(body: Body) -> str:
 
 
 def _network_activity(body: Body) -> str:
+    latest = {name: steps[-1][1:3] for name, steps in body["activities"].items() if steps}
+    busy = {name: octets for name, octets in latest.items() if any(octets)} or latest
     return ", ".join(
-        f"{name}: {octets_in_words(steps[-1][1])} in, {octets_in_words(steps[-1][2])} out"
-        for name, steps in body["activities"].items()
-        if steps
+        f"{name}: {octets_in_words(received)} in, {octets_in_words(sent)} out"
+        for name, (received, sent) in busy.items()
     )
 
 

@@ -42,6 +42,8 @@ class Exchange:
 @frozen(kw_only=True)
 class Extra:
     level: int
+    folder: Path = Path("extra.d")
+    absolute: Path = Path("/etc")
 
 
 @frozen(kw_only=True)
@@ -107,7 +109,7 @@ class LoadTests(Folder):
         self.assertEqual({"a": 1}, config.settings)
         self.assertEqual((5.0, (1, 2)), (config.exchange.interval, config.exchange.ports))
         self.assertIsInstance(config.exchange.interval, float)
-        self.assertEqual(Extra(level=3), config.extra)
+        self.assertEqual(Extra(level=3, folder=self.folder / "extra.d"), config.extra)
         self.assertEqual({"one": Account(key="k")}, config.accounts)
         self.assertEqual((Account(key="l", tags=("t",)),), config.listen)
 
@@ -358,7 +360,7 @@ class OptionsTests(SynchronousTestCase):
 
         self.assertEqual(
             {"name", "compress", "kinds", "server.url", "server.ca-file", "exchange.interval", "exchange.max-octets",
-             "exchange.codec", "exchange.ports", "extra.level", "account.NAME.key", "account.NAME.tags", "listen.key",
+             "exchange.codec", "exchange.ports", "extra.level", "extra.folder", "extra.absolute", "account.NAME.key", "account.NAME.tags", "listen.key",
              "listen.tags", "settings"},
             set(found),
         )  # fmt: skip

@@ -25,7 +25,7 @@ from fieldpost.agent.demo.words import MAX_CHARACTERS, in_words, octets_in_words
         ),
         ({"type": "free-space", "free-space": [[1, "/", 5], [2, "/", 6]]}, "/: 6.0 MiB free"),
         (
-            {"type": "network-activity", "activities": {"lo": [[1, 10, 2048]], "eth0": []}},
+            {"type": "network-activity", "activities": {"lo": [[1, 10, 2048]], "eth0": [], "idle": [[1, 0, 0]]}},
             "lo: 10 B in, 2.0 KiB out",
         ),
         ({"type": "operation-result", "operation-id": 7, "status": 6, "result-text": "a\nb"}, "operation 7 succeeded: a b"),
