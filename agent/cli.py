@@ -93,6 +93,10 @@ def demo(once: bool, as_json: bool, timeout: float, state: Path | None, keep: bo
 @_exits
 def run(file: Path) -> int:
     """Run the agent: the broker and the plugins, under one supervisor, until asked to stop."""
+    from .lean import leave_second_openssl_out, leave_tls_out
+
+    leave_tls_out()
+    leave_second_openssl_out()
     from .run_command import run_agent
 
     return run_agent(file)
