@@ -318,13 +318,15 @@ class ModelServer:
         *types: str,
         auto_accept: bool = True,
         api: ApiLevel = NEWEST_SERVER_API,
-        weather: Callable[[], Weather] = lambda: FAIR,
+        weather: Callable[[Request], Weather] = lambda _: FAIR,
         window: int = 10,
     ) -> None:
         self.types = (*types, "register", "resynchronize", "receipt", "operation-result")
         self.auto_accept = auto_accept
         self.api = api
         self.weather = weather
+        self.travel: Callable[[], Deferred[None]] = lambda: succeed(None)
+        """How long an answer is on its way."""
         self.window = window
         self.computers: list[_Known] = []
         self.requests: list[Request] = []
@@ -333,11 +335,12 @@ class ModelServer:
 
     async def exchange(self, request: Request) -> Reply:
         self.requests.append(request)
-        weather = self.weather()
+        weather = self.weather(request)
         if weather.reply is not None:
             return weather.reply
         sent = ClientPayload.from_map(cbor.decode(cbor.encode(request.payload.to_map())))
         reply = self._reply(request, sent)
+        await self.travel()
         if not isinstance(reply, ServerPayload):
             return reply
         if weather.loses_answer:

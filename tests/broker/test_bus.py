@@ -61,7 +61,8 @@ def test_failing_listener() -> None:
 
 def test_forget() -> None:
     """Nobody is told after saying so; saying it twice is no harm."""
-    bus, heard = Bus(), []
+    bus = Bus()
+    heard: list[Any] = []
     forget = bus.listen(EVENT, heard.append)
 
     forget()
@@ -73,7 +74,8 @@ def test_forget() -> None:
 
 def test_same_listener_twice() -> None:
     """Two registrations of one listener are two."""
-    bus, heard = Bus(), []
+    bus = Bus()
+    heard: list[Any] = []
     forget = bus.listen(EVENT, heard.append)
     bus.listen(EVENT, heard.append)
 

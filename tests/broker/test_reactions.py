@@ -308,6 +308,7 @@ POISON: list[Message] = [
     {"type": "registration", "info": 7},
     {"type": "resynchronize"},
     {"type": "resynchronize", "operation-id": "7"},
+    {"type": "resynchronize", "operation-id": 2**62},
     {"type": "resynchronize", "operation-id": 2**70},
     {"type": "resynchronize", "operation-id": 7, "scopes": "load"},
     {"type": "resynchronize", "operation-id": 7, "scopes": [7]},

@@ -1,5 +1,7 @@
 """The schedule on a clock."""
 
+from functools import partial
+
 from twisted.internet.task import Clock
 
 from fieldpost.broker.backoff import Backoff
@@ -23,9 +25,9 @@ class Told:
         self.timetable = Timetable(clock=self.clock, schedule=schedule, bus=self.bus)
         self.told: list[tuple[str, float]] = []
         for name in (EXCHANGE_DUE, IMPENDING_EXCHANGE):
-            self.bus.listen(name, lambda _, name=name: self._note(name))
+            self.bus.listen(name, partial(self._note, name))
 
-    def _note(self, name: str) -> None:
+    def _note(self, name: str, _: Details) -> None:
         self.told.append((name, self.clock.seconds()))
         if name == EXCHANGE_DUE:
             self.timetable.begin()
