@@ -45,6 +45,11 @@ class Arrivals:
             note_answer_txn(self.txn, feed, batch.number, answer)
         return answer
 
+    @property
+    def octets(self) -> int:
+        """How much was gathered."""
+        return sum(growth.octets for growth in self._growths.values() if growth)
+
     def write_txn(self) -> None:
         """Put what was gathered into the outbox."""
         insert_txn(self.txn, self._rows)

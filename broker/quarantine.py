@@ -15,13 +15,18 @@ _COMPANIONS = ("-wal", "-shm", "-journal")
 QUARANTINED_KEPT = 3
 
 
-def clear_workbench(path: str) -> str:
-    """Where the new file is to be made, cleared of what a stop left there."""
-    workbench = f"{path}.salvaging"
-    for suffix in ("", *_COMPANIONS):
+def clear_workbench(path: str) -> tuple[str, str]:
+    """Where the new file is to be made, and a spare name beside it, both cleared of what was left there."""
+    names = (f"{path}.salvaging", f"{path}.spare")
+    for name in names:
+        _remove(name)
+    return names
+
+
+def _remove(name: str) -> None:
+    for suffix in (*_COMPANIONS, ""):
         with suppress(FileNotFoundError):
-            os.unlink(workbench + suffix)
-    return workbench
+            os.unlink(name + suffix)
 
 
 def swap(path: str, workbench: str) -> None:
@@ -68,6 +73,4 @@ def _free_name(path: str) -> str:
 def _prune(path: str) -> None:
     """A disk that damages file after file shall not be filled with them."""
     for name in quarantined(path)[:-QUARANTINED_KEPT]:
-        for suffix in (*_COMPANIONS, ""):
-            with suppress(FileNotFoundError):
-                os.unlink(name + suffix)
+        _remove(name)

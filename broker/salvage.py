@@ -7,11 +7,12 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from ..runtime.database import DatabaseBroken, transaction
+from ..runtime.database import DatabaseBroken, DatabaseFull, path_of, transaction
 from ..wire import cbor
 from ..wire.api import OLDEST_SERVER_API
 from ..wire.errors import RemoteProtocolError
 from ..wire.message import RECEIPT, check_message
+from .first_page import copy_with_first_page, pad
 from .lanes import lane_txn, read_lanes_txn, recount_txn
 from .outbox import unnumber_txn
 from .receipts import CORRUPT, Receipt, leave_txn
@@ -25,17 +26,40 @@ _ROWS_AT_ONCE = 1_000
 _MOST_HOLES = 100_000
 
 
-def salvage(path: str, target: sqlite3.Connection, *, new_id: Callable[[], str], now: int) -> None:
+def salvage(
+    path: str, target: sqlite3.Connection, *, spare: str, new_id: Callable[[], str], now: int
+) -> None:
     """
     Copy what can be read of the store at `path` into a new, empty one.
 
-    Raises DatabaseFull when the disk has no room for both.
+    `spare` is a path for a copy that may be needed for it; whatever is there afterwards is of no use any more.
+
+    Raises DatabaseFull when the disk has no room.
     """
+    pad(path)
+    if not _copy_all(path, target) and _repair_first_page(path, target, spare):
+        _copy_all(spare, target)
+    with transaction(target) as txn:
+        _repair_txn(txn, new_id, now)
+
+
+def _copy_all(path: str, target: sqlite3.Connection) -> bool:
+    """Whether the file has tables at all."""
     with suppress(sqlite3.Error), closing(_open_readonly(path)) as source:
         for table in _TABLES:
             _copy(source, target, table)
-    with transaction(target) as txn:
-        _repair_txn(txn, new_id, now)
+        return bool(_columns(source, "state"))
+    return False
+
+
+def _repair_first_page(path: str, target: sqlite3.Connection, spare: str) -> bool:
+    target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    try:
+        return copy_with_first_page(path, spare, path_of(target))
+    except OSError as error:
+        raise DatabaseFull(
+            f"{spare}: {error.strerror}; free space there, it is needed to salvage {path}"
+        ) from error
 
 
 def _open_readonly(path: str) -> sqlite3.Connection:

@@ -27,8 +27,13 @@ def storable(number: int, name: str) -> int:
 
 
 def create_state_txn(txn: sqlite3.Connection, registration_id: str) -> None:
-    """Make the row of a new store; an old store's stays."""
+    """Make the row, unless it is there."""
     txn.execute("INSERT OR IGNORE INTO state (id, registration_id) VALUES (1, ?)", (registration_id,))
+
+
+def is_used_txn(txn: sqlite3.Connection) -> bool:
+    """Whether anything was ever stored beside the state."""
+    return txn.execute("SELECT 1 FROM sqlite_sequence").fetchone() is not None
 
 
 def read_state_txn(txn: sqlite3.Connection) -> State:

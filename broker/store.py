@@ -23,7 +23,7 @@ from .deliveries import finish_delivery_txn, recover_deliveries_txn, refuse_inco
 from .feeds import last_batch_txn
 from .inbox import next_incoming_txn, start_txn
 from .lanes import drop_empty_lanes_txn
-from .outbox import Room, has_queued_txn
+from .outbox import Room, has_queued_txn, release_txn
 from .outgoing import begin_exchange_txn
 from .own_messages import put_txn, resynchronize_txn
 from .receipts import Receipt, leave_txn
@@ -49,6 +49,7 @@ from .state import (
     become_clone_txn,
     forget_identity_txn,
     lower_api_txn,
+    read_position_txn,
     read_state_txn,
     set_identity_txn,
     set_intervals_txn,
@@ -122,6 +123,7 @@ class Store:
     def _add_txn(self, txn: sqlite3.Connection, batches: Sequence[Batch]) -> list[Stored]:
         arrivals = Arrivals(txn, read_state_txn(txn))
         answers = [arrivals.take_txn(batch) for batch in batches]
+        self._file.require_room(arrivals.octets)
         arrivals.write_txn()
         excess = excess_txn(txn, self._limits.max_octets)
         if excess > 0:
@@ -232,11 +234,13 @@ class Store:
         """
         The server does not know us, or takes us for a clone of the computer of this title.
 
-        A clone registers as somebody new, and says which secure id it had.
+        A clone registers as somebody new, and says which secure id it had. Messages that were sent give their numbers
+        back, since the answer in hand says that the server did not take them: they wait until we are somebody again.
         """
         if clone_of is not None:
             become_clone_txn(txn, self._new_id())
         forget_identity_txn(txn)
+        release_txn(txn, read_position_txn(txn))
 
     # Sessions
 

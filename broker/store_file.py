@@ -1,5 +1,6 @@
 """The store's file through good and bad days: opened, replaced when it is damaged, written to while the disk is full."""
 
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,7 +10,6 @@ from typing import TypeVar
 from ..runtime.database import (
     MEMORY,
     DatabaseBroken,
-    DatabaseError,
     DatabaseFull,
     open_database,
     seal,
@@ -20,7 +20,7 @@ from .quarantine import clear_workbench, finish_swap, quarantined, swap
 from .records import StoreLimits
 from .reserve import Reserve
 from .salvage import salvage
-from .state import create_state_txn, read_state_txn
+from .state import create_state_txn, is_used_txn, read_state_txn
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -35,6 +35,8 @@ _SPARE_PAGES = 1_024
 _FEW_PAGES = 256
 """Small enough for the log to hold them while the disk is full."""
 _MANY_PAGES = 4_096
+_MUCH = 1024 * 1024
+"""Octets for which the reserve has no room to spare."""
 
 
 class StoreFile:
@@ -85,10 +87,23 @@ class StoreFile:
             self._make_whole()
         return self._run_once(work)
 
+    def require_room(self, octets: int) -> None:
+        """
+        To be asked in a transaction that writes much: it goes to the log first, then to the file, and takes both times.
+
+        Raises DatabaseFull when the disk has no room for that; the reserve is for others.
+        """
+        if octets >= _MUCH and self._path != MEMORY:
+            disk = os.statvfs(self._path)
+            if disk.f_bavail * disk.f_frsize < 2 * octets:
+                raise DatabaseFull(
+                    f"{self._path}: {octets} octets cannot be stored now; free twice as much on its disk"
+                )
+
     def give_back(self) -> None:
         """Return to the disk what a backlog took, but for a little that the next one will want."""
-        with suppress(DatabaseError):
-            self._run_once(lambda txn: _shrink_txn(txn, keep=_SPARE_PAGES, most=_MANY_PAGES))
+        with suppress(sqlite3.Error):
+            self._shrink(keep=_SPARE_PAGES, most=_MANY_PAGES)
 
     def close(self) -> None:
         """All is on the disk already."""
@@ -116,9 +131,22 @@ class StoreFile:
         try:
             self._reserve.restore()
         except DatabaseFull:
-            if not self._run_once(lambda txn: _shrink_txn(txn, keep=0, most=_FEW_PAGES)):
-                raise
-            self._empty_log()
+            with suppress(sqlite3.Error):
+                if self._shrink(keep=0, most=_FEW_PAGES):
+                    self._empty_log()
+                    return
+            raise
+
+    def _shrink(self, *, keep: int, most: int) -> int:
+        """Cut unused pages off the file; how many."""
+        if self._connection is None:
+            return 0
+        (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+        count: int = max(0, min(free - keep, most))
+        if count:
+            # `execute` would stop after the first page.
+            self._connection.executescript(f"PRAGMA incremental_vacuum({count})")
+        return count
 
     def _empty_log(self) -> None:
         """Put what the log holds where it belongs, so that the log begins anew and needs no more space."""
@@ -142,7 +170,8 @@ class StoreFile:
         connection = open_database(self._path, _SCHEMA, application_id=_APPLICATION_ID)
         try:
             with transaction(connection) as txn:
-                create_state_txn(txn, self._new_id())
+                if not is_used_txn(txn):
+                    create_state_txn(txn, self._new_id())
                 read_state_txn(txn)
                 drop_empty_lanes_txn(txn)
                 read_lanes_txn(txn)
@@ -154,22 +183,12 @@ class StoreFile:
 
     def _replace(self) -> None:
         self._reserve.release()
-        workbench = clear_workbench(self._path)
+        workbench, spare = clear_workbench(self._path)
         connection = open_database(workbench, _SCHEMA, application_id=_APPLICATION_ID)
         try:
-            salvage(self._path, connection, new_id=self._new_id, now=int(self._now()))
+            salvage(self._path, connection, spare=spare, new_id=self._new_id, now=int(self._now()))
             seal(connection)
         finally:
             connection.close()
         swap(self._path, workbench)
-
-
-def _shrink_txn(txn: sqlite3.Connection, *, keep: int, most: int) -> int:
-    """Cut unused pages off the file; how many."""
-    (free,) = txn.execute("PRAGMA freelist_count").fetchone()
-    count = min(free - keep, most)
-    if count <= 0:
-        return 0
-    # Each row that is asked for is a page.
-    txn.execute(f"PRAGMA incremental_vacuum({count})").fetchall()
-    return count
+        clear_workbench(self._path)

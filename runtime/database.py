@@ -135,7 +135,16 @@ def read_schema(folder: Traversable) -> list[Step]:
 def _read_step(file: Traversable, version: int) -> Step:
     sql = file.read_text("utf-8")
     said = _COMPATIBLE.match(sql)
-    return Step(version=version, oldest_compatible=int(said[1]) if said else version, sql=sql)
+    return Step(version=version, oldest_compatible=int(said[1]) if said else version, sql=_shorten(sql))
+
+
+def _shorten(sql: str) -> str:
+    """
+    Without comments and spare space: SQLite keeps the words of the schema in the file.
+
+    A schema that fits into the first page has no other page to lose.
+    """
+    return re.sub(r"\s+", " ", re.sub(r"--.*", "", sql))
 
 
 def open_database(path: str, schema: Traversable, *, application_id: int) -> sqlite3.Connection:
