@@ -153,7 +153,7 @@ def _next_step(status: int) -> str:
     if status == 429 or status >= 500:
         return "this is tried again later; if it stays so, see the server's log"
     steps = {
-        401: "something before the server asks for a login; check `url` in [server]",
+        401: "something before the server asks for a login; check `url` in [server], and the login of the proxy if there is one",
         403: "the server or something before it does not let this machine in; ask who runs it",
         404: "check the path of `url` in [server]",
         413: "lower `max-octets` in [exchange], or raise the server's limit",

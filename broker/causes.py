@@ -7,6 +7,7 @@ from twisted.internet.error import (
     ConnectionRefusedError,
     DNSLookupError,
     NoRouteError,
+    TCPTimedOutError,
     TimeoutError,
 )
 from twisted.web.client import RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived
@@ -29,8 +30,12 @@ def is_unanswered(error: BaseException) -> bool:
     return isinstance(error, ResponseNeverReceived | RequestTransmissionFailed)
 
 
-def explain(error: BaseException, address: Address, proxy: Proxy | None) -> str | None:
-    """One sentence for a person, or None when this is not how networks and servers fail."""
+def explain(error: BaseException, address: Address, proxy: Proxy | None, *, shook: bool) -> str | None:
+    """
+    One sentence for a person, or None when this is not how networks and servers fail.
+
+    `shook` says whether the TLS handshake, if there was to be one, came to its end.
+    """
     cause = innermost(error)
     if isinstance(cause, ProxyRefused | Untrusted):
         return str(cause)
@@ -38,6 +43,8 @@ def explain(error: BaseException, address: Address, proxy: Proxy | None) -> str 
         return _connect(cause, address, proxy)
     if isinstance(cause, SSL.Error):
         return _tls(cause, address)
+    if isinstance(cause, ConnectionClosed) and not shook:
+        return f"{_place(address)} closed the connection when asked for TLS; {_CHECK_TLS}"
     if isinstance(cause, ConnectionClosed):
         return _closed(error, address)
     if isinstance(error, ResponseFailed):
@@ -70,7 +77,7 @@ def _connect(cause: BaseException, address: Address, proxy: Proxy | None) -> str
         return f"the name of {place} is not known; {_CHECK_NAME[proxy is not None]}"
     if isinstance(cause, ConnectionRefusedError):
         return f"{place} refused the connection: nothing listens there; {step}"
-    if isinstance(cause, TimeoutError):
+    if isinstance(cause, TimeoutError | TCPTimedOutError):
         return f"{place} did not take the connection in time; {step}"
     if isinstance(cause, NoRouteError):
         return f"there is no route to {place}; check this machine's network"
@@ -84,14 +91,16 @@ def _tls(cause: SSL.Error, address: Address) -> str:
         else "no reason given"
     )
     if any(mark in words for mark in ("wrong version number", "packet length too long", "http request")):
-        return (
-            f"{_place(address)} does not speak TLS at this port; check the port of `url` in [server], "
-            "or write http:// if it is meant to be open to readers on the way"
-        )
+        return f"{_place(address)} does not speak TLS at this port; {_CHECK_TLS}"
     return (
         f"TLS with {_place(address)} failed ({words}); it must speak TLS 1.2 or newer, and take clients "
         "without certificate"
     )
+
+
+_CHECK_TLS = (
+    "check the port of `url` in [server], or write http:// if it is meant to be open to readers on the way"
+)
 
 
 def _has_queue(cause: SSL.Error) -> bool:

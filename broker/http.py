@@ -16,7 +16,6 @@ Packing bodies and reading answers may take long for large ones, so they run whe
 reactor's thread.
 """
 
-import re
 from collections.abc import Callable
 
 from attrs import define, field, frozen
@@ -33,7 +32,7 @@ from zope.interface import implementer
 from ..runtime.writer import Writer
 from ..wire.cbor import encode
 from ..wire.compression import GZIP, WORTHWHILE_OCTETS, deflate
-from ..wire.http import CBOR_TYPE, COMPUTER_ID, EXCHANGE_TOKEN, MESSAGE_API
+from ..wire.http import CBOR_TYPE, COMPUTER_ID, EXCHANGE_TOKEN, MESSAGE_API, is_credential
 from .address import Address
 from .answers import MAX_REASON_OCTETS, Answer, judge, redirection, takes_gzip
 from .causes import explain, innermost, is_unanswered
@@ -144,11 +143,11 @@ class HttpTransport:
 
     async def _parcel(self, request: Request) -> _Parcel:
         self._check_running()
-        if request.secure_id is not None and not _FITS.match(request.secure_id):
+        if request.secure_id is not None and not is_credential(request.secure_id):
             raise _Failed(
                 "the secure id that the server gave us fits in no header; remove this computer there, and register again"
             )
-        shows_token = request.token is not None and _FITS.match(request.token) is not None
+        shows_token = request.token is not None and is_credential(request.token)
         if request.token is not None and not shows_token:
             self.log.warn("the server's token fits in no header; this exchange goes without")
         plain = await self._worker.run(lambda: encode(request.payload.to_map()))
@@ -304,7 +303,8 @@ class HttpTransport:
         cause = innermost(error)
         if isinstance(cause, CancelledError | ConnectingCancelledError):
             return CancelledError()
-        reason = explain(error, attempt.address, attempt.proxy)
+        shook = meter.shook or not meter.fresh or not attempt.address.is_secure
+        reason = explain(error, attempt.address, attempt.proxy, shook=shook)
         if reason is None:
             self.log.error(
                 "the exchange with {place} failed in an unknown way: {error!r}", place=place, error=cause
@@ -330,8 +330,6 @@ class HttpTransport:
 
 
 _STOPS = "the agent stops"
-_FITS = re.compile(rb"[\x21-\x7e]{1,1024}\Z")
-"""Octets that arrive as they were sent when they travel in a header."""
 
 
 @implementer(IAgentEndpointFactory)

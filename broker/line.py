@@ -21,6 +21,7 @@ from twisted.internet.interfaces import (
     IAddress,
     IConsumer,
     IDelayedCall,
+    IHandshakeListener,
     IProtocol,
     IProtocolFactory,
     IPushProducer,
@@ -50,8 +51,52 @@ class Timeouts:
     """That a connection is kept for the next request."""
 
 
-HEAD_OCTETS = 65_536
-"""Room for status and header lines, beyond the body's limit."""
+MAX_HEAD_OCTETS = 32_768
+MAX_HEAD_LINES = 500
+"""Room for status and header lines. Twisted sets no limit, and the time that 22.4 takes grows with their square."""
+
+
+class Head:
+    """How far the head of an answer has come, with those of the 1xx answers before it."""
+
+    def __init__(self) -> None:
+        self._status: bytes | None = None
+        self._rest = b""
+        self._lines = 0
+        self._octets = 0
+        self._ended = False
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether it may go on."""
+        return self._ended or (self._octets <= MAX_HEAD_OCTETS and self._lines <= MAX_HEAD_LINES)
+
+    def feed(self, data: bytes) -> None:
+        """More octets of the answer came."""
+        if self._ended:
+            return
+        self._octets += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._take(line.rstrip(b"\r"))
+            if self._ended:
+                return
+
+    def _take(self, line: bytes) -> None:
+        self._lines += 1
+        if self._status is None:
+            self._status = line
+        elif not line:
+            self._ended = not _is_interim(self._status)
+            self._status = None
+
+
+def _is_interim(status: bytes) -> bool:
+    """Whether a status line is of a 1xx answer, read as Twisted reads it."""
+    try:
+        return 100 <= int(status.split(b" ", 2)[1]) < 200
+    except (IndexError, ValueError):
+        return False
 
 
 class Meter:
@@ -67,7 +112,8 @@ class Meter:
         self._clock = clock
         self._timeouts = timeouts
         self._max_octets = max_octets
-        self._left = max_octets + HEAD_OCTETS
+        self._left = max_octets + MAX_HEAD_OCTETS
+        self._head = Head()
         self._give_up = give_up
         self._line: Line | None = None
         self._unacknowledged: int | None = None
@@ -77,6 +123,8 @@ class Meter:
         self._open = True
         self.fresh = False
         """Whether a connection was made for this request, rather than a kept one used."""
+        self.shook = False
+        """Whether a TLS handshake came to its end."""
         self.broken: str | None = None
 
     def connecting(self) -> None:
@@ -95,10 +143,15 @@ class Meter:
         self._unacknowledged = None
         self._restart(self._timeouts.stall)
 
-    def received(self, octets: int) -> None:
-        """So much came in."""
-        self._left -= octets
-        if self._left < 0:
+    def received(self, data: bytes) -> None:
+        """This came in."""
+        self._left -= len(data)
+        self._head.feed(data)
+        if not self._head.is_bounded:
+            self.stop(
+                f"the answer's head is larger than {MAX_HEAD_OCTETS} octets or {MAX_HEAD_LINES} lines; {_LESS}"
+            )
+        elif self._left < 0:
             self.stop(f"the answer is larger than the {self._max_octets} octets allowed; {_LESS}")
         else:
             self.moved()
@@ -142,6 +195,7 @@ _CHECK_WAY = "check its port, and the network and firewalls between"
 _CHECK_LOAD = "check the network, and that the server is not overloaded"
 
 
+@implementer(IHandshakeListener)
 class Line(Protocol):
     """One connection: everything that comes passes through here to the HTTP client inside."""
 
@@ -158,10 +212,14 @@ class Line(Protocol):
         self._lines.made(self)
         self.inner.makeConnection(self.transport)
 
+    def handshakeCompleted(self) -> None:
+        """See IHandshakeListener."""
+        self._lines.shook()
+
     def dataReceived(self, data: bytes) -> None:
         """See Protocol."""
-        self._lines.received(len(data))
-        self.inner.dataReceived(data)
+        if self._lines.received(data):
+            self.inner.dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See Protocol."""
@@ -172,7 +230,7 @@ class Line(Protocol):
         """How many octets the kernel still holds for the peer; 0 where that cannot be known."""
         try:
             answer = fcntl.ioctl(self.transport.fileno(), termios.TIOCOUTQ, bytes(4))  # type: ignore[attr-defined]
-        except (AttributeError, OSError):
+        except (AttributeError, OSError, ValueError):
             return 0
         return int.from_bytes(answer, sys.byteorder)
 
@@ -196,10 +254,19 @@ class Lines:
         if self.meter is not None:
             self.meter.connected(line)
 
-    def received(self, octets: int) -> None:
-        """So many octets came on one of them."""
+    def shook(self) -> None:
+        """TLS began on one of them."""
         if self.meter is not None:
-            self.meter.received(octets)
+            self.meter.shook = True
+            self.meter.moved()
+
+    def received(self, data: bytes) -> bool:
+        """This came on one of them; whether it may be read."""
+        meter = self.meter
+        if meter is None:
+            return True
+        meter.received(data)
+        return meter.broken is None
 
     def lost(self, line: Line) -> None:
         """A connection ended."""
@@ -227,7 +294,7 @@ class _LineFactory(Factory):
         self._lines = lines
         self._inner = inner
 
-    def buildProtocol(self, addr: IAddress | None) -> Line:
+    def buildProtocol(self, addr: "IAddress | None") -> Line:
         """See IProtocolFactory."""
         inner = cast(IProtocol, self._inner.buildProtocol(cast(IAddress, addr)))
         return Line(lines=self._lines, inner=inner)

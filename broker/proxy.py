@@ -14,7 +14,7 @@ from typing import cast
 from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IProtocol,
@@ -169,11 +169,12 @@ def explain_refusal(
 ) -> ProxyRefused:
     """What the proxy's refusal to reach the target means, and what to do."""
     said = f"{proxy} answered {status} {phrase}".rstrip()
-    if status == 407 and not any(scheme.lower().startswith("basic") for scheme in schemes):
+    asks = status in (401, 407)  # 401 is wrong here, but some proxies say it
+    if asks and not any(scheme.lower().startswith("basic") for scheme in schemes):
         step = "it asks for a kind of login that is not supported here; let it accept Basic, or this machine without login"
-    elif status == 407 and proxy.authorization is None:
+    elif asks and proxy.authorization is None:
         step = "it wants a login: write the proxy as http://user:password@host:port"
-    elif status == 407:
+    elif asks:
         step = "it does not take our login: check user and password of the proxy"
     elif status >= 500:
         step = f"it does not reach {target}: check that the server runs and that the proxy may reach it"
@@ -185,7 +186,7 @@ def explain_refusal(
 MAX_HEAD_OCTETS = 16_384
 """Longest answer to CONNECT."""
 _STATUS = re.compile(rb"HTTP/1\.[0-9] ([0-9]{3})(?: ([^\r\n]*))?\r?\n")
-_SCHEMES = re.compile(rb"^proxy-authenticate:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+_SCHEMES = re.compile(rb"^(?:proxy|www)-authenticate:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _END = re.compile(rb"\r?\n\r?\n")
 
 
@@ -221,7 +222,7 @@ class _OpeningFactory(Factory):
         self._target = address.authority
         self._inner = inner
 
-    def buildProtocol(self, addr: IAddress | None) -> "_Opening":
+    def buildProtocol(self, addr: "IAddress | None") -> "_Opening":
         """See IProtocolFactory."""
         return _Opening(
             proxy=self._proxy,
@@ -235,13 +236,13 @@ class _Opening(Protocol):
 
     transport: ITCPTransport
 
-    def __init__(self, *, proxy: Proxy, target: str, build: Callable[[], IProtocol | None]) -> None:
+    def __init__(self, *, proxy: Proxy, target: str, build: "Callable[[], IProtocol | None]") -> None:
         self._proxy = proxy
         self._target = target
         self._build = build
         self._head = b""
         self._inner: IProtocol | None = None
-        self.opened: Deferred[IProtocol] = Deferred(lambda _: self.transport.abortConnection())
+        self.opened: Deferred[IProtocol] = Deferred(lambda _: self._end(CancelledError()))
 
     def connectionMade(self) -> None:
         """See Protocol."""
@@ -295,6 +296,6 @@ class _Opening(Protocol):
     def _fail(self, what: str) -> None:
         self._end(ProxyRefused(f"{self._proxy} {what}; check that a proxy for HTTP listens at that port"))
 
-    def _end(self, error: ProxyRefused) -> None:
+    def _end(self, error: Exception) -> None:
         self.opened.errback(error)
         self.transport.abortConnection()

@@ -167,7 +167,7 @@ _CLOCK = "set this machine's clock if that is wrong, or wait until the certifica
 _REPLACE = "give the server another certificate"
 _ISSUER = "set `ca-file` in [server] to the PEM file of the authority that signed it, or let the server send its whole chain"
 _CAUSES = {
-    7: ("has a false signature", _REPLACE),
+    7: ("is signed with another key than that of the authority of this name in {source}", _ISSUER),
     9: ("is not valid yet", _CLOCK),
     10: ("has expired", _RENEW),
     18: ("is signed by itself, not by an authority in {source}", _ISSUER),
