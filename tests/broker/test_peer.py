@@ -1,6 +1,7 @@
 """Who connects is known by the kernel's word."""
 
 import os
+import struct
 from collections.abc import Iterator
 from socket import AF_INET, SOCK_STREAM, socket, socketpair
 from typing import Any
@@ -30,6 +31,18 @@ def ends() -> Iterator[tuple[socket, socket]]:
 def test_own_process(ends: tuple[socket, socket]) -> None:
     """The peer's user, group and process are those of who opened the socket."""
     assert peer_of(Transport(ends[0])) == Peer(uid=os.getuid(), gid=os.getgid(), pid=os.getpid())
+
+
+def test_which_is_which() -> None:
+    """Process, user and group are not taken for each other."""
+
+    class Handle:
+        def getsockopt(self, *_: int) -> bytes:
+            return struct.pack("iII", 1, 2, 3)
+
+    handle: Any = Handle()
+
+    assert peer_of(Transport(handle)) == Peer(pid=1, uid=2, gid=3)
 
 
 def test_closed_socket() -> None:

@@ -121,8 +121,11 @@ class SendTests(ConnectionTestCase):
         """What is sent when an answer comes goes out without another turn."""
         first = self.send(1)
         first.addCallback(lambda _: [self.send(value) for value in (2, 3)])
-        self.settle()
+        self.clock.advance(0)
 
+        self.endpoint.lines[0].pump.flush()
+
+        assert self.clock.getDelayedCalls() == []
         assert self.stored() == [1, 2, 3]
         assert self.socket.store.last_batch("7:one") == 2
 
