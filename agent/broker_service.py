@@ -23,6 +23,7 @@ from ..broker.backoff import Backoff
 from ..broker.bus import Bus
 from ..broker.delivery import Delivery
 from ..broker.exchange import Exchange, ExchangeLimits
+from ..broker.grants import Grants
 from ..broker.handlers import Handlers
 from ..broker.handover import HandoverLimits
 from ..broker.http import HttpTransport
@@ -44,6 +45,7 @@ from ..runtime.toml_source import Problem
 from ..runtime.writer import WriterThread
 from .config import AgentConfig, registration_key
 from .manifest import Manifest
+from .report import Report
 from .rights import grants_of
 from .tally import TalliedStore
 
@@ -69,99 +71,159 @@ def build_broker(config: AgentConfig, manifests: Iterable[Manifest], reactor: An
     return service
 
 
+@frozen(kw_only=True)
+class _Ground:
+    """What most parts stand on."""
+
+    config: AgentConfig
+    reactor: Any  # of which Twisted has no one interface
+    store: TalliedStore
+    writer: WriterThread
+    bus: Bus
+    handlers: Handlers
+    record: Record
+    timetable: Timetable
+
+
 def assemble(config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any) -> Parts:
     """
     All parts, each given what it needs. The store is opened; nothing else happens yet.
 
-    Raises FieldpostError.
+    Raises FieldpostError. What only the configuration can spoil comes first.
     """
     grants = grants_of(manifests, own_uid=os.geteuid())
     account = account_of(config)
-    trust = _trust(config)
-    proxies = Proxies.chosen(proxy=config.server.proxy, no_proxy=config.server.no_proxy, environ=os.environ)
-    store = open_store(config, now=time.time)
-    writer = WriterThread(reactor=reactor, name="store")
     packer = WriterThread(reactor=reactor, name="packer")
-    random = Random()
-    bus, handlers, record = Bus(), Handlers(), Record()
-    timetable = Timetable(clock=reactor, schedule=schedule_of(config, random), bus=bus)
-    registration = Registration(account=account, store=store, writer=writer, bus=bus, ask=timetable.ask)
-    Reactions(
-        handlers=handlers,
-        store=store,
-        writer=writer,
-        bus=bus,
-        timetable=timetable,
-        registration=registration,
-    )
-    delivery = Delivery(
-        store=store,
-        writer=writer,
-        bus=bus,
-        handlers=handlers,
-        clock=reactor,
-        ask=timetable.ask,
-        record=record,
-        limits=HandoverLimits(grace=config.exchange.handler_grace),
-    )
-    transport = HttpTransport(
-        url=config.server.url,
-        reactor=reactor,
-        worker=packer,
-        trust=trust,
-        proxies=proxies,
-        max_answer_octets=config.server.max_answer_octets,
-        user_agent=f"fieldpost/{__version__}",
-        timeouts=_timeouts(config),
-    )
-    exchange = Exchange(
-        store=store,
-        writer=writer,
-        transport=transport,
-        bus=bus,
-        handlers=handlers,
-        delivery=delivery,
-        timetable=timetable,
-        record=record,
-        clock=reactor,
-        now=time.time,
-        limits=ExchangeLimits(messages=config.exchange.max_messages, octets=config.exchange.max_octets),
-    )
-    status = Status(
-        store=store,
-        writer=writer,
-        registration=registration,
-        timetable=timetable,
-        record=record,
-        waiting=lambda: delivery.waiting,
-    )
-    intake = Intake(store=store, writer=writer, clock=reactor, now=time.time)
-    is_open = _has_foreign_users(manifests)
-    report = Report(config=config, status=status, store=store, writer=writer, intake=intake)
-    plugins = PluginSocket(
-        reactor=reactor,
-        broker=Broker(
-            store=store,
-            writer=writer,
-            intake=intake,
-            grants=grants,
-            deliveries=delivery,
-            events=bus,
-            exchanges=timetable,
-            status=report.report,
-            clock=reactor,
-        ),
-        path=str(config.broker.socket),
-        mode=0o666 if is_open else 0o600,
-        folder_mode=0o755 if is_open else 0o700,
-    )
+    transport = _transport(config, reactor, packer)
+    ground = _ground(config, reactor)
+    registration = _registration(ground, account)
+    delivery = _delivery(ground)
+    exchange = _exchange(ground, transport, delivery)
+    status = _status(ground, registration, delivery)
+    plugins = _plugin_socket(ground, grants, delivery, status, is_open=_has_foreign_users(manifests))
     return Parts(
-        store=store,
-        writer=writer,
+        store=ground.store,
+        writer=ground.writer,
         packer=packer,
         exchange=exchange,
         plugins=plugins,
         transport=transport,
+    )
+
+
+def _transport(config: AgentConfig, reactor: Any, packer: WriterThread) -> HttpTransport:
+    server = config.server
+    return HttpTransport(
+        url=server.url,
+        reactor=reactor,
+        worker=packer,
+        trust=_trust(config),
+        proxies=Proxies.chosen(proxy=server.proxy, no_proxy=server.no_proxy, environ=os.environ),
+        max_answer_octets=server.max_answer_octets,
+        user_agent=f"fieldpost/{__version__}",
+        timeouts=Timeouts(connect=server.connect_timeout, stall=server.stall_timeout, total=server.timeout),
+    )
+
+
+def _ground(config: AgentConfig, reactor: Any) -> _Ground:
+    bus = Bus()
+    return _Ground(
+        config=config,
+        reactor=reactor,
+        store=open_store(config, now=time.time),
+        writer=WriterThread(reactor=reactor, name="store"),
+        bus=bus,
+        handlers=Handlers(),
+        record=Record(),
+        timetable=Timetable(clock=reactor, schedule=schedule_of(config, Random()), bus=bus),
+    )
+
+
+def _registration(ground: _Ground, account: Account | None) -> Registration:
+    """With the broker's own reactions, of which it is one half."""
+    registration = Registration(
+        account=account,
+        store=ground.store,
+        writer=ground.writer,
+        bus=ground.bus,
+        ask=ground.timetable.ask,
+    )
+    Reactions(
+        handlers=ground.handlers,
+        store=ground.store,
+        writer=ground.writer,
+        bus=ground.bus,
+        timetable=ground.timetable,
+        registration=registration,
+    )
+    return registration
+
+
+def _delivery(ground: _Ground) -> Delivery:
+    return Delivery(
+        store=ground.store,
+        writer=ground.writer,
+        bus=ground.bus,
+        handlers=ground.handlers,
+        clock=ground.reactor,
+        ask=ground.timetable.ask,
+        record=ground.record,
+        limits=HandoverLimits(grace=ground.config.exchange.handler_grace),
+    )
+
+
+def _exchange(ground: _Ground, transport: HttpTransport, delivery: Delivery) -> Exchange:
+    limits = ground.config.exchange
+    return Exchange(
+        store=ground.store,
+        writer=ground.writer,
+        transport=transport,
+        bus=ground.bus,
+        handlers=ground.handlers,
+        delivery=delivery,
+        timetable=ground.timetable,
+        record=ground.record,
+        clock=ground.reactor,
+        now=time.time,
+        limits=ExchangeLimits(messages=limits.max_messages, octets=limits.max_octets),
+    )
+
+
+def _status(ground: _Ground, registration: Registration, delivery: Delivery) -> Status:
+    return Status(
+        store=ground.store,
+        writer=ground.writer,
+        registration=registration,
+        timetable=ground.timetable,
+        record=ground.record,
+        waiting=lambda: delivery.waiting,
+    )
+
+
+def _plugin_socket(
+    ground: _Ground, grants: Grants, delivery: Delivery, status: Status, *, is_open: bool
+) -> PluginSocket:
+    """Open: for users other than our own."""
+    intake = Intake(store=ground.store, writer=ground.writer, clock=ground.reactor, now=time.time)
+    report = Report(
+        config=ground.config, status=status, store=ground.store, writer=ground.writer, intake=intake
+    )
+    return PluginSocket(
+        reactor=ground.reactor,
+        broker=Broker(
+            store=ground.store,
+            writer=ground.writer,
+            intake=intake,
+            grants=grants,
+            deliveries=delivery,
+            events=ground.bus,
+            exchanges=ground.timetable,
+            status=report.report,
+            clock=ground.reactor,
+        ),
+        path=str(ground.config.broker.socket),
+        mode=0o666 if is_open else 0o600,
+        folder_mode=0o755 if is_open else 0o700,
     )
 
 
@@ -232,40 +294,6 @@ class BrokerService(Service):
         self._shedding = self._reactor.callLater(SHED_EVERY, self._shed)
 
 
-class Report:
-    """What `fieldpost status` shows: the broker's own status, and what this process knows beside it."""
-
-    def __init__(
-        self,
-        *,
-        config: AgentConfig,
-        status: Status,
-        store: TalliedStore,
-        writer: WriterThread,
-        intake: Intake,
-    ) -> None:
-        self._config = config
-        self._status = status
-        self._store = store
-        self._writer = writer
-        self._intake = intake
-
-    async def report(self) -> dict[str, Any]:
-        """Values that travel."""
-        found = await self._status.report()
-        server = {"url": self._config.server.url, **found.get("server", {})}
-        trouble = self._intake.trouble
-        return {
-            **found,
-            "version": __version__,
-            "pid": os.getpid(),
-            "computer-title": self._config.computer_title,
-            "server": server,
-            "types": await self._writer.run(self._store.tally.report),
-            "troubles": [f"messages of plugins are not stored: {trouble}"] if trouble else [],
-        }
-
-
 def open_store(config: AgentConfig, *, now: Callable[[], float]) -> TalliedStore:
     """
     The store in the state folder, which is made when it is missing.
@@ -328,8 +356,3 @@ def _trust(config: AgentConfig) -> Trust:
     if config.server.ca_file is not None:
         return Trust.in_file(str(config.server.ca_file))
     return Trust.in_system(environ=os.environ)
-
-
-def _timeouts(config: AgentConfig) -> Timeouts:
-    server = config.server
-    return Timeouts(connect=server.connect_timeout, stall=server.stall_timeout, total=server.timeout)

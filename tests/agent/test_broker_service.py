@@ -1,20 +1,32 @@
 """The broker put together."""
 
+import os
 import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from twisted.application.service import Service
+from twisted.internet import reactor as twisted_reactor
+from twisted.internet.defer import maybeDeferred
+from twisted.trial.unittest import TestCase
 
-from fieldpost.agent.broker_service import account_of, open_store, schedule_of
+from fieldpost.agent.broker_client import BrokerClient
+from fieldpost.agent.broker_service import account_of, build_broker, open_store, schedule_of
 from fieldpost.agent.config import AgentConfig, load_config
 from fieldpost.agent.manifest import Manifest
 from fieldpost.agent.rights import grants_of
+from fieldpost.agent.threads import Threads
 from fieldpost.broker.grants import GrantInvalid
 from fieldpost.broker.peer import Peer
+from fieldpost.broker.socket_file import SocketUnusable
+from fieldpost.runtime.doors import returns_deferred
 from fieldpost.runtime.settings import SettingsError
 from fieldpost.wire.local import Refused
+
+reactor: Any = twisted_reactor  # of which Twisted has no one interface
 
 
 @pytest.fixture
@@ -25,7 +37,9 @@ def folder() -> Iterator[Path]:
 
 def configured(folder: Path, server: str = "", rest: str = "") -> AgentConfig:
     file = folder / "agent.toml"
-    file.write_text(f'[server]\nurl = "https://a/"\n{server}\n[broker]\nstate-dir = "state"\n{rest}')
+    file.write_text(
+        f'[server]\nurl = "https://127.0.0.1:1/"\n{server}\n[broker]\nstate-dir = "state"\n{rest}'
+    )
     return load_config(file)
 
 
@@ -131,3 +145,64 @@ def test_state_folder_cannot_be_made(folder: Path) -> None:
 
     with pytest.raises(SettingsError, match="the state folder cannot be made: file exists; make it"):
         open_store(configured(folder), now=lambda: 1.0)
+
+
+@pytest.mark.process
+class ServiceTests(TestCase):
+    """The whole broker on a real reactor; there is no server."""
+
+    def setUp(self) -> None:
+        place = tempfile.TemporaryDirectory(dir="/tmp")
+        self.addCleanup(place.cleanup)
+        self.folder = Path(place.name)
+        rest = 'socket = "broker.sock"\n[store]\nmax-age = "1 d"\n'
+        self.config = configured(self.folder, 'proxy = "none"', rest)
+
+    def service(self, *manifests: Manifest) -> Service:
+        found = build_broker(self.config, manifests, reactor)
+        assert isinstance(found, Service)
+        return found
+
+    @returns_deferred
+    async def test_life(self) -> None:
+        """It starts, tells how it is, and stops with nothing left behind; then it can be started again."""
+        for _ in range(2):
+            service = self.service()
+            service.startService()
+            try:
+                status = await Threads(reactor=reactor).run(self._status)
+            finally:
+                await maybeDeferred(service.stopService)
+            self.assertEqual(os.getpid(), status["pid"])
+            self.assertEqual("https://127.0.0.1:1/", status["server"]["url"])
+            self.assertEqual((0, 0), (status["store"]["pending"], status["store"]["dead-letters"]))
+            self.assertFalse(status["registration"]["is-registered"])
+            self.assertEqual(({}, []), (status["types"], status["troubles"]))
+
+    def _status(self) -> dict[str, Any]:
+        with BrokerClient(self.config.broker.socket) as client:
+            client.exchange()
+            return client.status()
+
+    @returns_deferred
+    async def test_second(self) -> None:
+        """A second one on the same socket does not start, and does not harm the first."""
+        first, second = self.service(), self.service()
+        first.startService()
+        try:
+            self.assertRaises(SocketUnusable, second.startService)
+            self.assertFalse(second.running)
+            await maybeDeferred(second.stopService)
+            await Threads(reactor=reactor).run(self._status)
+        finally:
+            await maybeDeferred(first.stopService)
+
+    @returns_deferred
+    async def test_door(self) -> None:
+        """The socket is for its own user alone, unless plugins have users of their own."""
+        for manifests, mode in (((), 0o600), ((manifest(user="nobody"),), 0o666)):
+            service = self.service(*manifests)
+            service.startService()
+            found = self.config.broker.socket.stat().st_mode & 0o777
+            await maybeDeferred(service.stopService)
+            self.assertEqual(mode, found)
