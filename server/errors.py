@@ -7,8 +7,17 @@ class ServerError(FieldpostError):
     """Root of the server's errors."""
 
 
-class StartFailed(ServerError):
-    """The server cannot start; the text names the cause and the next step."""
+class StartFailed(ServerError, SystemExit):
+    """
+    The server cannot start; the text names the cause and the next step.
+
+    Also a SystemExit: twistd tidies up after any Exception, then Python ends the process with this text and the exit
+    code 1 where it would else show a traceback.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.code = f"fieldpost-server: {text}"
 
 
 class Stopping(ServerError):

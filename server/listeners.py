@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
@@ -17,6 +18,7 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from .errors import StartFailed
 
@@ -82,15 +84,24 @@ class Listeners:
 
         The file with the ports is there only while they are open. Raises StartFailed, with nothing left open.
         """
-        self._ports_file.unlink(missing_ok=True)
         try:
+            self._ports_file.unlink(missing_ok=True)
             parsed = [(words, parse_endpoint(self._reactor, words)) for words in self._endpoints]
             for words, endpoint in parsed:
                 self._open.append(Listener(endpoint=words, port=await _listen(words, endpoint, factory)))
+            self._announce()
+        except OSError as error:
+            self._abandon()
+            raise StartFailed(
+                f"{error.filename}: {error.strerror}; make it writable for this user"
+            ) from error
         except BaseException:
-            await self.close()
+            self._abandon()
             raise
-        self._announce()
+
+    def _abandon(self) -> None:
+        """Close what is open. Not awaited: before the reactor runs nothing would come of it."""
+        Deferred.fromCoroutine(self.close()).addErrback(self._not_closed)
 
     async def close(self) -> None:
         """Stop listening; open connections stay."""
@@ -98,6 +109,9 @@ class Listeners:
             self._ports_file.unlink(missing_ok=True)
         while self._open:
             await _stopped(self._open.pop().port)
+
+    def _not_closed(self, failure: Failure) -> None:
+        self.log.failure("a port was not closed", failure)
 
     def _announce(self) -> None:
         facts = [listener.facts() for listener in self._open]
@@ -112,7 +126,7 @@ class Listeners:
 async def _listen(words: str, endpoint: IStreamServerEndpoint, factory: IProtocolFactory) -> IListeningPort:
     try:
         return await endpoint.listen(factory)
-    except (CannotListenError, OSError) as error:
+    except (CannotListenError, OSError, OverflowError, ValueError) as error:
         cause = error.socketError if isinstance(error, CannotListenError) else error
         number = cause.errno if isinstance(cause, OSError) else None
         reason = os.strerror(number).lower() if number else str(cause)

@@ -4,7 +4,7 @@ import secrets
 import uuid
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any, NoReturn
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.logger import Logger
@@ -14,7 +14,7 @@ from ..runtime.database import DatabaseError
 from ..runtime.doors import returns_deferred
 from ..runtime.writer import WriterThread
 from .composition import Server, build_server, open_server_database
-from .errors import ServerError, StartFailed
+from .errors import StartFailed
 from .listeners import Listeners
 from .parcel import ParcelLimits
 from .policy import Policy
@@ -29,37 +29,45 @@ class ServerService(Service):
     The whole server.
 
     When it cannot start, the process ends with the reason and a non-zero exit code: a server that does not listen is
-    none.
+    none. `listeners` are its ports.
     """
 
     name = "fieldpost-server"
     log = Logger()
 
     def __init__(
-        self, *, reactor: Any, settings: ServerSettings, policy: Policy, api_token: str | None
+        self,
+        *,
+        reactor: Any,
+        settings: ServerSettings,
+        policy: Policy,
+        api_token: str | None,
+        listeners: Listeners,
     ) -> None:
         self._reactor = reactor
         self._settings = settings
         self._policy = policy
         self._api_token = api_token
-        self._listeners = Listeners(
-            reactor=reactor, endpoints=settings.server.listen, state_dir=settings.server.state_dir
-        )
+        self._listeners = listeners
         self._server: Server | None = None
         self._connection: Connection | None = None
         self._threads: list[WriterThread] = []
         self._failed: BaseException | None = None
+        self._is_open = False
 
     def startService(self) -> None:
-        """Raises SystemExit, after a log line, when it cannot."""
-        super().startService()
+        """Raises StartFailed."""
         try:
             site = self._open()
-        except (ServerError, DatabaseError) as error:
-            self._give_up(error)
+        except DatabaseError as error:
+            raise StartFailed(str(error)) from error
         self._listen(site).addErrback(self._note)
         if self._failed is not None:
-            self._give_up(self._failed)
+            for thread in self._threads:
+                thread.stop()
+            raise self._failed
+        self._is_open = True
+        super().startService()
 
     @returns_deferred
     async def stopService(self) -> None:
@@ -107,17 +115,11 @@ class ServerService(Service):
             self.log.warn("the API is closed: no `api-token-file` (or `api-token`) is configured")
 
     def _note(self, failure: Failure) -> None:
-        """Listening failed: at once, which startService reports, or later, which ends the process from here."""
+        """Listening failed: at once, which startService reports, or later, which ends the run from here."""
         self._failed = failure.value
-        if self._reactor.running:
-            self.log.critical("the server cannot listen: {error}", error=self._failed)
+        if self._is_open:
+            self.log.critical("the server cannot listen: {cause}", cause=str(failure.value))
             self._reactor.stop()
-
-    def _give_up(self, error: BaseException) -> NoReturn:
-        self.log.critical("the server cannot start: {error}", error=error)
-        for thread in self._threads:
-            thread.stop()
-        raise SystemExit(f"fieldpost-server: {error}")
 
 
 def _made(folder: Path) -> Path:

@@ -7,6 +7,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from ..runtime.settings import SettingsError
+from .listeners import Listeners
 from .service import ServerService
 from .settings import api_token_of, load_settings, policy_of
 
@@ -40,5 +41,10 @@ def makeService(options: usage.Options) -> IService:
         policy, api_token = policy_of(settings), api_token_of(settings)
     except SettingsError as error:
         raise SystemExit(f"fieldpost-server: the configuration cannot be used\n{error}") from None
-    service: IService = ServerService(reactor=reactor, settings=settings, policy=policy, api_token=api_token)
+    listeners = Listeners(
+        reactor=reactor, endpoints=settings.server.listen, state_dir=settings.server.state_dir
+    )
+    service: IService = ServerService(
+        reactor=reactor, settings=settings, policy=policy, api_token=api_token, listeners=listeners
+    )
     return service

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
@@ -23,6 +23,7 @@ class RefusingReactor(MemoryReactor):
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self.error = error
+        self.close_error: Exception | None = None
         self.stopped: list[int] = []
 
     def listenTCP(self, port: int, *args: Any, **kwargs: Any) -> Any:
@@ -32,7 +33,7 @@ class RefusingReactor(MemoryReactor):
 
         def stop() -> "Deferred[None]":
             self.stopped.append(port)
-            return succeed(None)
+            return fail(self.close_error) if self.close_error else succeed(None)
 
         opened.stopListening = stop
         return opened
@@ -129,6 +130,7 @@ def test_port_that_cannot_be_had(tmp_path: Path, error: OSError, hint: str) -> N
             "cannot listen on /run/x: address",
         ),
         (OSError(errno.EPERM, "x"), "cannot listen on tcp:99: operation not permitted"),
+        (OverflowError("port must be 0-65535"), "cannot listen on tcp:99: port must be 0-65535; check"),
     ],
 )
 def test_names_of_places(tmp_path: Path, error: Exception, hint: str) -> None:
@@ -137,3 +139,16 @@ def test_names_of_places(tmp_path: Path, error: Exception, hint: str) -> None:
 
     assert isinstance(failure, Failure)
     assert hint in str(failure.value)
+
+
+def test_port_that_does_not_close(tmp_path: Path) -> None:
+    """What goes wrong with one port does not hide the other's reason, and is logged."""
+    reactor = RefusingReactor(OSError(errno.EADDRINUSE, "x"))
+    reactor.close_error = RuntimeError("stuck")
+
+    with capturedLogs() as events:
+        failure = open_all(listeners_of(tmp_path, "tcp:98", "tcp:99", reactor=reactor))
+
+    assert isinstance(failure, Failure)
+    assert "address already in use" in str(failure.value)
+    assert [str(event["log_failure"].value) for event in events] == ["stuck"]

@@ -95,7 +95,7 @@ def ask(connection: HTTPConnection, *request: Any) -> tuple[HTTPResponse, bytes]
 def refusal_of(config: Path) -> str:
     process = launch(config)
     output, errors = process.communicate(timeout=30)
-    assert process.returncode == 1, output
+    assert process.returncode == 1, (output, errors)
     assert "Traceback" not in output + errors
     return errors
 
@@ -141,11 +141,12 @@ def test_life_of_a_server(tmp_path: Path) -> None:
 
 
 def test_port_in_use(tmp_path: Path) -> None:
-    """A port in use ends the start with a line that names it."""
+    """A port in use ends the start with a line that names it, even when another port was free."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-        errors = refusal_of(write_config(tmp_path, f'["tcp:port={port}:interface=127.0.0.1"]'))
+        listen = f'["tcp:port=0:interface=127.0.0.1", "tcp:port={port}:interface=127.0.0.1"]'
+        errors = refusal_of(write_config(tmp_path, listen))
 
     assert f"fieldpost-server: cannot listen on port {port} of 127.0.0.1: address already in use" in errors
 

@@ -12,6 +12,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.python.usage import UsageError
 
+from fieldpost.server.errors import StartFailed
+from fieldpost.server.listeners import Listeners
 from fieldpost.server.service import ServerService
 from fieldpost.server.settings import AccountSection, ServerSection, ServerSettings, api_token_of, policy_of
 from fieldpost.server.tap import Options, makeService
@@ -38,11 +40,18 @@ class ThreadedReactor(MemoryReactorClock):
         return super().listenTCP(port, *args, **kwargs)
 
 
-def service_in(folder: Path, reactor: ThreadedReactor, api_token: str | None = None) -> ServerService:
+def service_in(
+    folder: Path, reactor: ThreadedReactor, api_token: str | None = None, listeners: Any = None
+) -> ServerService:
     section = ServerSection(state_dir=folder / "state", listen=("tcp:8080",), api_token=api_token)
     settings = ServerSettings(server=section, accounts={"a": AccountSection()})
     return ServerService(
-        reactor=reactor, settings=settings, policy=policy_of(settings), api_token=api_token_of(settings)
+        reactor=reactor,
+        settings=settings,
+        policy=policy_of(settings),
+        api_token=api_token_of(settings),
+        listeners=listeners
+        or Listeners(reactor=reactor, endpoints=section.listen, state_dir=section.state_dir),
     )
 
 
@@ -78,32 +87,69 @@ def test_stop_without_start(tmp_path: Path) -> None:
 
 
 def test_listening_that_fails(tmp_path: Path) -> None:
-    """A server that cannot listen ends the process, with the reason in the log and on the way out."""
+    """A server that cannot listen ends the process with the reason."""
     error = CannotListenError("", 8080, OSError(98, "x"))
 
-    with capturedLogs() as events, pytest.raises(SystemExit, match="cannot listen on port 8080"):
+    with pytest.raises(StartFailed, match="cannot listen on port 8080"):
         service_in(tmp_path, ThreadedReactor(error)).startService()
-
-    assert [event["log_level"] for event in events] == [LogLevel.critical]
 
 
 def test_listening_that_fails_later(tmp_path: Path) -> None:
     """An endpoint that fails when the reactor runs already stops it."""
-    reactor = ThreadedReactor(CannotListenError("", 8080, OSError(98, "x")))
-    reactor.running = True
 
-    with capturedLogs(), pytest.raises(SystemExit):
-        service_in(tmp_path, reactor).startService()
+    class SlowListeners:
+        def __init__(self) -> None:
+            self.result: Deferred[None] = Deferred()
 
+        async def open(self, factory: Any) -> None:
+            await self.result
+
+        async def close(self) -> None:
+            pass
+
+    reactor, listeners = ThreadedReactor(), SlowListeners()
+    service = service_in(tmp_path, reactor, listeners=listeners)
+    service.startService()
+
+    with capturedLogs() as events:
+        listeners.result.errback(StartFailed("the tunnel is closed"))
+
+    assert [event["cause"] for event in events] == ["the tunnel is closed"]
     assert reactor.hasStopped
+    reactor.run_until(service.stopService())
 
 
-def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    """Without a state folder there is no server."""
-    (tmp_path / "state").write_text("a file")
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("state", "`state-dir` .* cannot be made: file exists"),
+        ("state/ports.json/x", "ports.json: Is a directory; make"),
+    ],
+)
+def test_folder_that_cannot_be_used(tmp_path: Path, name: str, hint: str) -> None:
+    """Without its folder and the files in it there is no server."""
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("in the way")
 
-    with capturedLogs(), pytest.raises(SystemExit, match="`state-dir` .* cannot be made: file exists"):
+    with pytest.raises(StartFailed, match=hint):
         service_in(tmp_path, ThreadedReactor()).startService()
+
+
+def test_database_that_is_none(tmp_path: Path) -> None:
+    """Nor without its database."""
+    (tmp_path / "state" / "server.sqlite").mkdir(parents=True)
+
+    with pytest.raises(StartFailed, match="server.sqlite"):
+        service_in(tmp_path, ThreadedReactor()).startService()
+
+
+def test_failure_ends_the_process() -> None:
+    """Uncaught, a failed start ends Python with the text and the exit code 1, while twistd sees an Exception."""
+    failed = StartFailed("no port")
+
+    assert isinstance(failed, Exception)
+    assert isinstance(failed, SystemExit)
+    assert failed.code == "fieldpost-server: no port"
 
 
 def test_made_from_the_command_line(tmp_path: Path) -> None:
