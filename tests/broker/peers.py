@@ -130,6 +130,7 @@ class Saying(Protocol):
         self._octets = octets
         self._stays = stays
         self.read = b""
+        self.asked = False
 
     def dataReceived(self, data: bytes) -> None:
         """See IProtocol."""
@@ -137,7 +138,7 @@ class Saying(Protocol):
         head, end, body = self.read.partition(b"\r\n\r\n")
         length = re.search(rb"(?i)content-length: (\d+)", head)
         if end and len(body) >= (int(length[1]) if length else 0):
-            self.read = b""
+            self.read, self.asked = b"", True
             self.answer()
 
     def answer(self) -> None:

@@ -51,6 +51,8 @@ CBOR = {"kind": "application/cbor"}
 class WebTests(TestCase):
     """A real server, which replies as each test says."""
 
+    timeout = 60
+
     def setUp(self) -> None:
         self.web = Web()
         self.port = listen(self, self.web)
@@ -390,6 +392,8 @@ class Nowhere:
 class TimeTests(TestCase):
     """Nothing is waited for without end; the clock is in the test's hand, the rest is real."""
 
+    timeout = 60
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.web = Silent()
@@ -480,6 +484,11 @@ class _Choosy(Protocol):
             self.transport.pauseProducing()
 
 
+def connections_of(transport: Any) -> int:
+    """How many there are."""
+    return len(transport._lines._all)
+
+
 def heard_of(transport: Any) -> int:
     """How many octets of an answer's head have come."""
     meter = transport._lines.meter
@@ -493,6 +502,8 @@ def waiting_in(transport: Any) -> int:
 
 class EndTests(TestCase):
     """However an exchange ends, nothing is left of it; the test would say so."""
+
+    timeout = 60
 
     def setUp(self) -> None:
         self.web = Silent()
@@ -517,8 +528,10 @@ class EndTests(TestCase):
         """There is no exchange under way."""
         self.web.replies.clear()
         await self.transport.exchange(a_request())
+        self.assertEqual(1, connections_of(self.transport))
 
         await self.transport.stop()
+        self.assertEqual(0, connections_of(self.transport))
         await self.transport.stop()
 
     @returns_deferred
@@ -550,6 +563,8 @@ class EndTests(TestCase):
 
 class PeersTestCase(TestCase):
     """Peers that say what each test wants."""
+
+    timeout = 60
 
     def peers(self, *peers: Protocol) -> str:
         """One for each connection; the URL of them all."""
@@ -659,29 +674,21 @@ class PeerTests(PeersTestCase):
         )
 
         self.assertEqual((Refused, 413), (type(reply), reply.status))
-        peer.transport.resumeProducing()
-        await peer.gone
+        await until(lambda: connections_of(transport) == 0)
 
 
 class _Hasty(Protocol):
-    """Answers the first octets, and reads no further until it is told to."""
+    """Answers the first octets, and reads no further."""
 
     transport: Any
 
     def __init__(self, octets: bytes) -> None:
         self._octets = octets
-        self.gone: Deferred[None] = Deferred()
 
     def dataReceived(self, data: bytes) -> None:
         """See IProtocol."""
-        if self._octets:
-            self.transport.pauseProducing()
-            self.transport.write(self._octets)
-            self._octets = b""
-
-    def connectionLost(self, reason: Any = None) -> None:
-        """See IProtocol."""
-        self.gone.callback(None)
+        self.transport.pauseProducing()
+        self.transport.write(self._octets)
 
 
 KEPT = b"HTTP/1.1 200 OK\r\nContent-Type: application/cbor\r\nContent-Length: %d\r\n\r\n%b" % (

@@ -334,6 +334,7 @@ class KernelTests(TestCase):
         )
         inner: Any = await endpoint.connect(Factory.forProtocol(Inner))
         (line,) = lines._all
+        self.assertTrue(line.transport.getTcpNoDelay())
         self.assertEqual(0, line.unacknowledged())
 
         await made

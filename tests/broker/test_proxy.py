@@ -4,14 +4,17 @@ import os
 import shutil
 import socket
 from base64 import b64encode
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -24,7 +27,19 @@ from fieldpost.broker.trust import Trust
 from fieldpost.runtime.doors import returns_deferred
 
 from ..certificates import Authority
-from .peers import HOST, Saying, Web, a_request, a_transport, listen, reactor, serving
+from .peers import (
+    HOST,
+    Saying,
+    Web,
+    a_request,
+    a_transport,
+    in_turn,
+    listen,
+    reactor,
+    serving,
+    started,
+    until,
+)
 
 PROXY = Proxy(host="p.example", port=3128)
 
@@ -340,6 +355,8 @@ def free_port() -> int:
 class TinyproxyTests(TestCase):
     """Exchanges through a real proxy."""
 
+    timeout = 60
+
     def setUp(self) -> None:
         self.web = Web()
 
@@ -468,6 +485,8 @@ class TinyproxyTests(TestCase):
 class WithoutProxyTests(TestCase):
     """A proxy that is not there, or is something else."""
 
+    timeout = 60
+
     @returns_deferred
     async def test_a_proxy_that_is_not_there_is_named(self) -> None:
         """Not the server."""
@@ -489,3 +508,39 @@ class WithoutProxyTests(TestCase):
         self.assertIn(
             "answered CONNECT with something that is not HTTP: 220 mail.example ESMTP", reply.reason
         )
+
+    @returns_deferred
+    async def test_a_proxy_that_does_not_answer_is_given_up(self) -> None:
+        """Its consent is part of making the connection."""
+        clock, peer = Clock(), Saying(b"", stays=True)
+        proxies = Proxies.chosen(proxy=f"{HOST}:{listen(self, in_turn(peer))}", no_proxy=[], environ={})
+        transport = a_transport(
+            self,
+            "https://localhost:1",
+            proxies=proxies,
+            reactor=clock,
+            dial=partial(HostnameEndpoint, reactor),
+        )
+        reply = started(transport.exchange(a_request()))
+        await until(lambda: peer.asked)
+
+        clock.advance(30)
+
+        result: Any = await reply
+        self.assertRegex(
+            result.reason, f"localhost:1 through the proxy {HOST}:.*: there was no connection within 30 s"
+        )
+
+    @returns_deferred
+    async def test_a_stop_does_not_wait_for_the_proxy(self) -> None:
+        """It may have forgotten us."""
+        peer = Saying(b"", stays=True)
+        proxies = Proxies.chosen(proxy=f"{HOST}:{listen(self, in_turn(peer))}", no_proxy=[], environ={})
+        transport = a_transport(self, "https://localhost:1", proxies=proxies)
+        reply = started(transport.exchange(a_request()))
+        await until(lambda: peer.asked)
+
+        await transport.stop()
+
+        result: Any = await reply
+        self.assertIn("the agent stops", result.reason)
