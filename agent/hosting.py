@@ -11,6 +11,8 @@ from twisted.logger import Logger
 from ..runtime.doors import returns_deferred
 from ..wire.errors import FieldpostError
 
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class Hosting:
     """Runs a service until the process is asked to stop; the reactor is passed in, and run here."""
@@ -54,9 +56,15 @@ class Hosting:
         return False
 
     def _take_signals(self) -> None:
-        """Twisted's own way turns a second Ctrl-C into a traceback."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self._reactor.callFromThread(self.stop))
+        """Twisted's own way turns a second Ctrl-C into a traceback. A hang-up stops us too, unless nohup says not."""
+        for number in _ENDING_SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, lambda *_: self._reactor.callFromThread(self.stop))
+        self._reactor.addSystemEventTrigger("after", "shutdown", self._hear_no_more)
+
+    def _hear_no_more(self) -> None:
+        """What is left to do is short, and to be done in peace: no handler of ours stays when the reactor is gone."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
 
     @returns_deferred
     async def _stop(self) -> None:

@@ -31,7 +31,7 @@ from ..threads import Threads
 from .api_client import ApiAway, ApiClient, ApiRefused
 from .folder import EXPECTED_TYPES, HOST, DemoFolder
 from .sight import Sight
-from .view import View
+from .view import NoView, View
 
 LOOK_EVERY = 0.25
 ASK_WITHIN = 3.0
@@ -139,6 +139,9 @@ class Demo(Service):
             return
         except FieldpostError as error:
             self._conclude(str(error))
+        except BrokenPipeError:
+            self._view = NoView()
+            self._conclude("nobody reads what it shows")
         except Exception:  # noqa: BLE001 - whoever runs the demo must get an outcome
             self.log.failure("the demo failed")
             self._conclude("the demo itself failed; its log says how")

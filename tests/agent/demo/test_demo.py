@@ -32,12 +32,15 @@ class Spectator:
     def __init__(self) -> None:
         self.shown = 0
         self.is_stopped = False
+        self.error: OSError | None = None
 
     def start(self) -> None:
         pass
 
     def show(self, sight: Sight) -> None:
         self.shown += 1
+        if self.error is not None:
+            raise self.error
 
     def stop(self) -> None:
         self.is_stopped = True
@@ -154,6 +157,16 @@ def test_mistake_of_ours(folder: Path) -> None:
     assert any("log_failure" in event for event in logs)
 
 
+def test_nobody_reads(folder: Path) -> None:
+    """When its reader is gone, as behind `head`, it ends."""
+    stage = Stage(folder)
+    stage.view.error = BrokenPipeError()
+    stage.demo.startService()
+    stage.advance(1)
+
+    assert [outcome.reason for outcome in stage.outcomes] == ["nobody reads what it shows"]
+
+
 def test_children_are_shown(folder: Path) -> None:
     """Whoever watches sees the processes."""
     stage = Stage(folder)
@@ -238,7 +251,7 @@ def test_too_little_time(folder: Path) -> None:
 
 @pytest.mark.process
 def test_interrupted(folder: Path) -> None:
-    """Ctrl-C, even twice, ends everything without a traceback; a demo without end is done then."""
+    """Ctrl-C, however often, ends everything without a traceback; a demo without end is done then."""
     log = folder / "demo.log"
     process = subprocess.Popen(
         command("--state", str(folder)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -247,9 +260,9 @@ def test_interrupted(folder: Path) -> None:
     for line in process.stdout:
         if line.startswith("monitors runs"):
             break
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
     _, errors = process.communicate(timeout=30)
 
     assert process.returncode == 0
