@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -195,13 +197,20 @@ class _Tracked(WrappingFactory):
         return self._gone
 
 
+def temporary(case: TestCase) -> Path:
+    """A folder that is gone when the test ends."""
+    folder = Path(mkdtemp())
+    case.addCleanup(rmtree, folder)
+    return folder
+
+
 def listen(case: TestCase, factory: Any, certificate: Issued | None = None, interface: str = HOST) -> int:
     """Serve on a free port until the test ends; its number."""
     tracked = _Tracked(Site(factory) if isinstance(factory, Resource) else factory)
     if certificate is None:
         port = reactor.listenTCP(0, tracked, interface=interface)
     else:
-        path = str(certificate.write(Path(case.mktemp())))
+        path = str(certificate.write(temporary(case) / "server.pem"))
         options = ssl.DefaultOpenSSLContextFactory(path, path, SSL.TLS_METHOD)
         port = reactor.listenSSL(0, tracked, options, interface=interface)
     case.addCleanup(tracked.gone)

@@ -1,6 +1,5 @@
 """The exchange over HTTP, against a real web server, and against peers that are none."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +37,7 @@ from .peers import (
     reactor,
     says,
     started,
+    temporary,
     until,
     well,
 )
@@ -126,7 +126,7 @@ class ExchangeTests(WebTests):
         """Over TLS the handshake is what costs."""
         authority = Authority()
         port = listen(self, self.web, authority.issue("localhost"))
-        trust = Trust.in_file(str(authority.write(Path(self.mktemp()))))
+        trust = Trust.in_file(str(authority.write(temporary(self) / "ca.pem")))
         transport = a_transport(self, f"https://localhost:{port}", trust=trust)
 
         for _ in "123":
@@ -318,7 +318,7 @@ class RedirectTests(WebTests):
         """On whatever port."""
         authority = Authority()
         port = listen(self, self.web, authority.issue(HOST))
-        trust = Trust.in_file(str(authority.write(Path(self.mktemp()))))
+        trust = Trust.in_file(str(authority.write(temporary(self) / "ca.pem")))
         self.transport = a_transport(self, self.url, trust=trust)
 
         reply = await self.reply(says(307, Location=f"https://{HOST}:{port}/x"))
@@ -455,7 +455,7 @@ class TimeTests(TestCase):
         """Over TLS, whose octets the kernel counts as well; one that it does not take at all is."""
         authority, peer = Authority(), _Choosy()
         port = listen(self, in_turn(peer), authority.issue("localhost"))
-        trust = Trust.in_file(str(authority.write(Path(self.mktemp()))))
+        trust = Trust.in_file(str(authority.write(temporary(self) / "ca.pem")))
         transport = a_transport(self, f"https://localhost:{port}", reactor=self.clock, dial=dial, trust=trust)
         reply = started(transport.exchange(a_request(messages=({"type": "x", "octets": bytes(20_000_000)},))))
 

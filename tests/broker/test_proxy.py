@@ -5,7 +5,6 @@ import shutil
 import socket
 from base64 import b64encode
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +37,7 @@ from .peers import (
     reactor,
     serving,
     started,
+    temporary,
     until,
 )
 
@@ -363,7 +363,7 @@ class TinyproxyTests(TestCase):
     async def proxy(self, *lines: str, login: str = "") -> Proxies:
         """Start the proxy with these lines in its configuration; what leads through it."""
         port = free_port()
-        path = Path(self.mktemp())
+        path = temporary(self) / "tinyproxy.conf"
         path.write_text(
             "\n".join([f"Port {port}", f"Listen {HOST}", "Timeout 30", "LogLevel Info", *lines, ""])
         )
@@ -385,7 +385,7 @@ class TinyproxyTests(TestCase):
         """A server with TLS: its URL, and trust in it."""
         authority = Authority()
         url = f"https://localhost:{listen(self, self.web, authority.issue('localhost'))}/message-system"
-        return url, Trust.in_file(str(authority.write(Path(self.mktemp()))))
+        return url, Trust.in_file(str(authority.write(temporary(self) / "ca.pem")))
 
     @returns_deferred
     async def test_tls_goes_through_a_tunnel(self) -> None:

@@ -14,7 +14,7 @@ from fieldpost.broker.trust import Trust, TrustBroken, Untrusted, _check_names, 
 from fieldpost.runtime.doors import returns_deferred
 
 from ..certificates import DAY, Authority, Issued
-from .peers import HOST, Web, a_request, a_transport, in_turn, listen
+from .peers import HOST, Web, a_request, a_transport, in_turn, listen, temporary
 
 AUTHORITY = Authority()
 
@@ -89,7 +89,7 @@ class HandshakeTests(TestCase):
 
     def setUp(self) -> None:
         self.web = Web()
-        self.ca_file = AUTHORITY.write(Path(self.mktemp()))
+        self.ca_file = AUTHORITY.write(temporary(self) / "ca.pem")
         self.trust = Trust.in_file(str(self.ca_file))
 
     def serve(self, certificate: Issued, name: str = "localhost") -> str:
@@ -174,8 +174,7 @@ class HandshakeTests(TestCase):
     @returns_deferred
     async def test_the_systems_authorities_are_found_by_their_hash(self) -> None:
         """In the folder where Debian keeps them."""
-        folder = Path(self.mktemp())
-        folder.mkdir()
+        folder = temporary(self)
         hashed = f"{_hash_of(AUTHORITY.certificate):08x}.0"
         AUTHORITY.write(folder / hashed)
 
@@ -186,7 +185,7 @@ class HandshakeTests(TestCase):
     @returns_deferred
     async def test_without_such_a_folder_openssl_looks_for_itself(self) -> None:
         """An absent folder is no error."""
-        trust = Trust.in_system(environ={}, folder=Path(self.mktemp()))
+        trust = Trust.in_system(environ={}, folder=temporary(self) / "absent")
 
         self.assertIn(
             "the system's CA certificates", await self.reason(self.serve(AUTHORITY.issue("localhost")), trust)
