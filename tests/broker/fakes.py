@@ -439,3 +439,24 @@ class FailingWriter(InlineWriter):
         if self.failures:
             return fail(self.failures.pop(0))
         return super().run(function, *args, **kwargs)
+
+
+class HeldWriter(InlineWriter):
+    """A slow writer: while it is held, what is given to it waits for the test."""
+
+    def __init__(self) -> None:
+        self.is_held = False
+        self._waiting: list[Deferred[None]] = []
+
+    def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Deferred[T]":
+        if not self.is_held:
+            return super().run(function, *args, **kwargs)
+        turn: Deferred[None] = Deferred()
+        self._waiting.append(turn)
+        return turn.addCallback(lambda _: function(*args, **kwargs))
+
+    def release(self) -> None:
+        """Do all that waits, and what comes of it, oldest first."""
+        while self._waiting:
+            self._waiting.pop(0).callback(None)
+        self.is_held = False

@@ -11,7 +11,7 @@ from fieldpost.runtime.database import DatabaseFull
 from fieldpost.wire import cbor
 from fieldpost.wire.errors import Malformed
 from fieldpost.wire.message import FAILED, SUCCEEDED, Message
-from tests.broker.fakes import FailingWriter, RecordingPlugin, Rig, result_of, started
+from tests.broker.fakes import FailingWriter, HeldWriter, RecordingPlugin, Rig, result_of, started
 from tests.broker.stores import answer, begin, bodies, open_store, receipts
 
 
@@ -198,6 +198,24 @@ def test_inbox_that_cannot_be_read_on_is_logged() -> None:
         rig.delivery._continue()
 
     assert [entry["log_failure"].type for entry in logs if "log_failure" in entry] == [DatabaseFull]
+
+
+def test_two_who_read_at_a_time() -> None:
+    """A message is dealt with once, though room for plugins' messages is found while an exchange reads the inbox."""
+    writer = HeldWriter()
+    rig, _ = started(writer=writer)
+    reacting = Reacting(rig)
+    begin(rig.store)
+    rig.store.commit_answer(answer(None, own(1), own(2)))
+    writer.is_held = True
+
+    first = Deferred.fromCoroutine(rig.delivery.take())
+    second = Deferred.fromCoroutine(rig.delivery.take())
+    writer.release()
+
+    result_of(first)
+    result_of(second)
+    assert reacting.taken == [1, 2]
 
 
 def test_start_goes_on_with_the_inbox() -> None:

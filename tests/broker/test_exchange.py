@@ -483,6 +483,19 @@ def test_several_poisonous_messages() -> None:
     assert len(rig.store.dead_letters(9)) == 4
 
 
+def test_poison_far_apart_costs_no_time() -> None:
+    """Each is found and set aside at once, as long as the server takes messages in between."""
+    server = takes(poison=(10, 60))
+    rig, transport = started(server, limits=ExchangeLimits(messages=10), random=SteadyRandom())
+    add_values(rig.store, range(100))
+
+    rig.run()
+    rig.clock.pump([0] * 60)
+
+    taken = delivered(transport, server)
+    assert [value for value in taken if value is not None] == [v for v in range(100) if v not in (10, 60)]
+
+
 def test_server_that_refuses_everything_empties_no_store() -> None:
     """When even an empty payload is refused, no message is to blame."""
     rig, _ = failing_first(refused(400))

@@ -252,6 +252,21 @@ def test_plugin_goes_away_before_it_sees_the_message() -> None:
     assert [(id, status) for id, status, _ in results(rig)] == [(7, OPERATION_FAILED), (8, SUCCEEDED)]
 
 
+def test_order_is_kept_when_a_plugin_comes_back() -> None:
+    """What goes back to waiting keeps its place before what came later and waited all along."""
+    rig = quiet()
+    plugin = RecordingPlugin(answers=None)
+    forget = take(rig, plugin)
+    arrive(rig, reboot(value=0), reboot(value=1), {"type": "halt", "value": 2})
+
+    forget()
+    plugin.held[0].callback(Outcome(status=DONE))
+    again = RecordingPlugin()
+    take(rig, again, "reboot", "halt")
+
+    assert again.values == [1, 2]
+
+
 def test_plugin_that_never_answers() -> None:
     """After hours its operation has failed for all that anybody knows, and the next one is given."""
     rig = quiet(handover=HandoverLimits(patience=3_600.0))
