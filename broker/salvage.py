@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from ..runtime.database import DatabaseBroken, DatabaseFull, path_of, transaction
+from ..runtime.database import DatabaseBroken, path_of, transaction
 from ..wire import cbor
 from ..wire.api import OLDEST_SERVER_API
 from ..wire.errors import RemoteProtocolError
@@ -34,32 +34,23 @@ def salvage(
 
     `spare` is a path for a copy that may be needed for it; whatever is there afterwards is of no use any more.
 
-    Raises DatabaseFull when the disk has no room.
+    Raises DatabaseFull when the disk has no room; OSError and sqlite3.Error when files cannot be read or made at all.
     """
     pad(path)
-    if not _copy_all(path, target) and _repair_first_page(path, target, spare):
-        _copy_all(spare, target)
+    if not _copy_all(path, target):
+        target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if copy_with_first_page(path, spare, path_of(target)):
+            _copy_all(spare, target)
     with transaction(target) as txn:
         _repair_txn(txn, new_id, now)
 
 
 def _copy_all(path: str, target: sqlite3.Connection) -> bool:
     """Whether the file has tables at all."""
-    with suppress(sqlite3.Error), closing(_open_readonly(path)) as source:
+    with closing(_open_readonly(path)) as source:
         for table in _TABLES:
             _copy(source, target, table)
         return bool(_columns(source, "state"))
-    return False
-
-
-def _repair_first_page(path: str, target: sqlite3.Connection, spare: str) -> bool:
-    target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    try:
-        return copy_with_first_page(path, spare, path_of(target))
-    except OSError as error:
-        raise DatabaseFull(
-            f"{spare}: {error.strerror}; free space there, it is needed to salvage {path}"
-        ) from error
 
 
 def _open_readonly(path: str) -> sqlite3.Connection:

@@ -10,10 +10,12 @@ from typing import TypeVar
 from ..runtime.database import (
     MEMORY,
     DatabaseBroken,
+    DatabaseError,
     DatabaseFull,
     open_database,
     seal,
     transaction,
+    translated,
 )
 from .lanes import drop_empty_lanes_txn, read_lanes_txn
 from .quarantine import clear_workbench, finish_swap, quarantined, swap
@@ -102,7 +104,7 @@ class StoreFile:
 
     def give_back(self) -> None:
         """Return to the disk what a backlog took, but for a little that the next one will want."""
-        with suppress(sqlite3.Error):
+        with suppress(DatabaseError):
             self._shrink(keep=_SPARE_PAGES, most=_MANY_PAGES)
 
     def close(self) -> None:
@@ -111,6 +113,12 @@ class StoreFile:
             with suppress(sqlite3.Error):
                 self._connection.close()
         self._connection = None
+
+    def _live(self) -> sqlite3.Connection:
+        """The connection; opened, when a replacement failed before and is to be tried again."""
+        if self._connection is None:
+            self._connection = self._open()
+        return self._connection
 
     def _run_once(self, work: Work[T]) -> T:
         try:
@@ -121,9 +129,7 @@ class StoreFile:
             return self._try(work)
 
     def _try(self, work: Work[T]) -> T:
-        # None after a replacement that failed: it is tried again.
-        self._connection = self._connection or self._open()
-        with transaction(self._connection) as txn:
+        with transaction(self._live()) as txn:
             return work(txn)
 
     def _make_whole(self) -> None:
@@ -131,31 +137,29 @@ class StoreFile:
         try:
             self._reserve.restore()
         except DatabaseFull:
-            with suppress(sqlite3.Error):
-                if self._shrink(keep=0, most=_FEW_PAGES):
-                    self._empty_log()
-                    return
-            raise
+            if not self._shrink(keep=0, most=_FEW_PAGES):
+                raise
+            self._empty_log()
 
     def _shrink(self, *, keep: int, most: int) -> int:
         """Cut unused pages off the file; how many."""
-        if self._connection is None:
-            return 0
-        (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
-        count: int = max(0, min(free - keep, most))
-        if count:
-            # `execute` would stop after the first page.
-            self._connection.executescript(f"PRAGMA incremental_vacuum({count})")
+        connection = self._live()
+        with translated(self._path):
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            count: int = max(0, min(free - keep, most))
+            if count:
+                # `execute` would stop after the first page.
+                connection.executescript(f"PRAGMA incremental_vacuum({count})")
         return count
 
     def _empty_log(self) -> None:
         """Put what the log holds where it belongs, so that the log begins anew and needs no more space."""
-        if self._connection:
-            with suppress(sqlite3.Error):
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(DatabaseError), translated(self._path):
+            self._live().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _open(self) -> sqlite3.Connection:
-        finish_swap(self._path)
+        with translated(self._path):
+            finish_swap(self._path)
         try:
             return self._open_whole()
         except DatabaseBroken:
@@ -183,12 +187,16 @@ class StoreFile:
 
     def _replace(self) -> None:
         self._reserve.release()
-        workbench, spare = clear_workbench(self._path)
+        with translated(self._path):
+            workbench, spare = clear_workbench(self._path)
+            self._salvage_into(workbench, spare)
+            swap(self._path, workbench)
+            clear_workbench(self._path)
+
+    def _salvage_into(self, workbench: str, spare: str) -> None:
         connection = open_database(workbench, _SCHEMA, application_id=_APPLICATION_ID)
         try:
             salvage(self._path, connection, spare=spare, new_id=self._new_id, now=int(self._now()))
             seal(connection)
         finally:
             connection.close()
-        swap(self._path, workbench)
-        clear_workbench(self._path)

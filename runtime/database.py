@@ -8,6 +8,7 @@ last number) that can still use the file afterwards; without that line only prog
 Every commit is synced before it returns (WAL, `synchronous=FULL`): NORMAL may lose one when the power is cut.
 """
 
+import errno
 import os
 import re
 import sqlite3
@@ -71,11 +72,21 @@ def translate(error: sqlite3.Error, path: str) -> DatabaseError:
 
 @contextmanager
 def translated(path: str) -> Iterator[None]:
-    """Inside, no raw error of SQLite gets out."""
+    """Inside, no raw error of SQLite or of the system gets out."""
     try:
         yield
     except sqlite3.Error as error:
         raise translate(error, path) from error
+    except OSError as error:
+        raise _translate_system(error, path) from error
+
+
+def _translate_system(error: OSError, path: str) -> DatabaseError:
+    kind = DatabaseFull if error.errno in _FULL else DatabaseUnavailable
+    return kind(f"{error.filename or path}: {error.strerror}; {_NEXT_STEPS[kind]}")
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextmanager
@@ -177,12 +188,8 @@ def seal(connection: sqlite3.Connection) -> None:
 def _make_private(path: str) -> None:
     """Nobody but the owner may read the file; SQLite gives its companions the same mode."""
     if path != MEMORY:
-        try:
+        with translated(path):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            raise DatabaseUnavailable(
-                f"{path}: {error.strerror}; {_NEXT_STEPS[DatabaseUnavailable]}"
-            ) from error
 
 
 def _connect(path: str) -> sqlite3.Connection:

@@ -114,6 +114,51 @@ class TestDelivery:
         )
 
 
+class TestRefusing:
+    """Messages of the server that nothing here can take."""
+
+    def test_operation(self) -> None:
+        """The operation has failed, for the reason that is given; a person can look at the message."""
+        store = open_store()
+        receive(store, 7)
+
+        conclusion = store.refuse_incoming(0, "no plugin handles run")
+
+        (result,) = bodies(begin(store))
+        (letter,) = store.dead_letters(9)
+        assert conclusion is Conclusion.ANSWERED
+        assert (result["status"], result["result-text"]) == (FAILED, "no plugin handles run")
+        assert (letter.number, letter.type, letter.timestamp) == (0, "run", START)
+        assert letter.reason == "from the server: no plugin handles run"
+        assert store.next_incoming(9) == []
+
+    def test_message(self) -> None:
+        """What wants no answer leaves a receipt."""
+        store = open_store()
+        receive(store, None, None)
+
+        conclusions = [store.refuse_incoming(number, "no") for number in (0, 1)]
+
+        (receipt,) = bodies(begin(store))
+        assert conclusions == [Conclusion.DONE, Conclusion.DONE]
+        assert (receipt["reason"], receipt["message-type"], receipt["count"]) == ("unusable", "run", 2)
+        assert (receipt["first"], receipt["last"]) == (0, 1)
+
+    def test_twice(self) -> None:
+        """What is gone already is passed over."""
+        store = open_store()
+
+        assert store.refuse_incoming(5, "no") is Conclusion.UNKNOWN
+        assert (store.dead_letters(9), begin(store).messages) == ([], ())
+
+    def test_reading_on(self) -> None:
+        """Messages behind one that waits can be read."""
+        store = open_store()
+        receive(store, None, None, None)
+
+        assert [incoming.number for incoming in store.next_incoming(1, after=0)] == [1]
+
+
 class TestOperationIds:
     """Ids that a server may send."""
 

@@ -1,10 +1,11 @@
 """Bad days: newer files, damaged files, full disks."""
 
 import os
+import resource
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,17 @@ def limit_pages(store: Store, more: int) -> sqlite3.Connection:
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages + more}")
     return connection
+
+
+@contextmanager
+def file_limit(octets: int) -> Iterator[None]:
+    """No file may grow beyond this."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class TestFull:
@@ -118,6 +130,35 @@ class TestFull:
 
         with pytest.raises(DatabaseFull, match="cannot be stored now; free twice as much"):
             store._file.require_room(2**62)
+
+    def test_reserve_from_own_space(self, tmp_path: Path) -> None:
+        """When the reserve cannot be had, the store first gives back what it has dropped itself."""
+        store = open_store(str(tmp_path / "store"), reserve_octets=50_000_000)
+        add(store, *(new(value="x" * 500) for _ in range(1_000)))
+        for _ in range(2):
+            begin(store, 1_000)
+            store.commit_answer(answer())
+            add(store, new())
+        assert store._file._reserve.release()
+
+        with file_limit(40_000_000), pytest.raises(DatabaseFull, match="reserve: File too large"):
+            add(store, new())
+
+        store.close()
+        assert (tmp_path / "store").stat().st_size < 200_000
+        with closing(open_store(str(tmp_path / "store"))) as store:
+            assert len(begin(store).messages) == 1
+
+    def test_log_cannot_be_emptied(self, tmp_path: Path) -> None:
+        """A reader in the way of the log is no reason to fail."""
+        store = open_store(str(tmp_path / "store"), reserve_octets=50_000)
+        with closing(sqlite3.connect(tmp_path / "store")) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM state").fetchone()
+            connection = limit_pages(store, 0)
+            connection.execute("PRAGMA busy_timeout = 1")
+            with pytest.raises(DatabaseFull, match="disk is full"):
+                store.put({"type": "load", "value": "x" * 50_000})
 
     def test_space_is_given_back(self, tmp_path: Path) -> None:
         """When a backlog is gone, the disk gets its space back."""

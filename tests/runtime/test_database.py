@@ -1,5 +1,6 @@
 """The database file: made, brought up to date, refused, and its errors in our words."""
 
+import errno
 import os
 import sqlite3
 import stat
@@ -21,6 +22,7 @@ from fieldpost.runtime.database import (
     seal,
     transaction,
     translate,
+    translated,
 )
 
 OURS = 0x4F555253
@@ -266,6 +268,19 @@ class TestTransactions:
 
         with pytest.raises(DatabaseError, match="closed database"):
             note(connection, "one")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOSPC, DatabaseFull), (errno.EDQUOT, DatabaseFull), (errno.EACCES, DatabaseUnavailable)],
+)
+def test_system_errors(number: int, kind: type[DatabaseError]) -> None:
+    """So has each of the system's, with the name of the file that it is about."""
+    with pytest.raises(DatabaseUnavailable) as raised, translated("/a/path"):
+        raise OSError(number, "cause", "/a/path.spare")
+
+    assert type(raised.value) is kind
+    assert str(raised.value).startswith("/a/path.spare: cause; ")
 
 
 @pytest.mark.parametrize(
