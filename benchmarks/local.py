@@ -24,6 +24,7 @@ from typing import Any
 
 BATCH = 1_000
 OCTETS = 300
+TEXT = "x" * (OCTETS - 36)
 ROUNDS = 5
 WINDOW = 12 * BATCH
 """Messages that the plugin leaves unanswered in a burst."""
@@ -37,7 +38,7 @@ TARGETS = {
 
 def message(number: int) -> dict[str, Any]:
     """A message of OCTETS octets once encoded."""
-    return {"type": "measured", "number": 1_000_000 + number, "text": "x" * (OCTETS - 36)}
+    return {"type": "measured", "number": 1_000_000 + number, "text": TEXT}
 
 
 class Plain:
@@ -195,14 +196,15 @@ def run_plugin(folder: str, *, messages: int, singles: int) -> None:
 
         def answered(_: None) -> None:
             nonlocal waiting, roomy
-            waiting -= 1
+            waiting -= BATCH
             if roomy is not None and waiting <= WINDOW // 2:
                 roomy, fired = None, roomy
                 fired.callback(None)
 
         for first in range(0, messages, BATCH):
             for number in range(first, first + BATCH):
-                connection.send("bench", message(number)).addCallback(answered)
+                sent = connection.send("bench", message(number))
+            sent.addCallback(answered)
             waiting += BATCH
             if waiting >= WINDOW:
                 roomy = Deferred()
