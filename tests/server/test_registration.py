@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from fieldpost.server.policy import Account, Policy
 from fieldpost.wire.digest import types_digest
 from fieldpost.wire.payload import ServerPayload
 from tests.server.wired import (
@@ -278,9 +279,8 @@ def test_client_types_come_with_the_registration(wired: WiredServer) -> None:
 def test_account_that_accepts_later(wired: WiredServer) -> None:
     """Computers that wait come in when their account starts to accept by itself."""
     send(wired, register_message(account_name="closed"))
-    account = POLICY.accounts["closed"]
-    door = type(account)(name="closed", registration_key="key", auto_accept=True)
-    changed = WiredServer(policy=type(POLICY)(accounts={"closed": door}))
+    door = Account(name="closed", registration_key="key", auto_accept=True)
+    changed = WiredServer(policy=Policy(accounts={"closed": door}))
     wired.connection.backup(changed.connection)
 
     assert kinds(send(changed, register_message(account_name="closed")))[0] == "set-id"
@@ -289,3 +289,10 @@ def test_account_that_accepts_later(wired: WiredServer) -> None:
 def test_known_types_are_not_told(wired: WiredServer) -> None:
     """A new computer that knows the full list already gets its identity alone."""
     assert kinds(send(wired, register_message(), accepted_types=SERVER_DIGEST)) == ["set-id"]
+
+
+def test_nothing_waits_where_all_are_accepted() -> None:
+    """The limit on waiting computers does not concern an account that accepts by itself."""
+    door = Account(name="open", registration_key="key", auto_accept=True, max_pending=0)
+
+    assert WiredServer(policy=Policy(accounts={"open": door})).register() == b"id-2"
