@@ -66,7 +66,12 @@ class WriterTests(SynchronousTestCase):
         """Calls are run in one thread that is not the reactor's; answers are given in the reactor's."""
         answered: list[threading.Thread] = []
         ran = self.thread.run(threading.current_thread)
-        ran.addCallback(lambda thread: answered.append(threading.current_thread()) or thread)
+
+        def note(thread: threading.Thread) -> threading.Thread:
+            answered.append(threading.current_thread())
+            return thread
+
+        ran.addCallback(note)
         thread = self.successResultOf(self.calls.until(ran))
 
         assert (thread.name, thread.daemon) == ("test", True)
