@@ -192,21 +192,21 @@ class Request(http.Request):
 
     def gotLength(self, length: int | None) -> None:
         """The headers are complete; `length` is None for a chunked body."""
-        limits = self._site.limits
-        if length is not None and length > limits.body_octets:
-            self._turn_away(_too_long(limits.body_octets))
-        else:
-            self._reserve(length or 0)
+        most = self._site.limits.body_octets
+        if self._turned_away:
+            self.requestHeaders.removeHeader(b"expect")
+        elif length is not None and length > most:
+            self._turn_away(_too_long(most))
 
     def handleContentChunk(self, data: bytes) -> None:
         """A part of the body."""
         if self._turned_away:
             self._drop(len(data))
             return
-        size = self._body.tell() + len(data)
-        if size > self._site.limits.body_octets:
-            self._turn_away(_too_long(self._site.limits.body_octets))
-        elif self._reserve(size - self._reserved):
+        most = self._site.limits.body_octets
+        if self._reserved + len(data) > most:
+            self._turn_away(_too_long(most))
+        elif self._reserve(len(data)):
             self._body.write(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
@@ -273,9 +273,11 @@ class Request(http.Request):
             self.channel.cut_off()
 
     def _reserve(self, octets: int) -> bool:
-        """Claim room for a body; without room the request is turned away."""
-        if octets <= 0:
-            return True
+        """
+        Claim room for what has come; without room the request is turned away.
+
+        Not for what is announced: then a few clients that send nothing could take all there is.
+        """
         if self._site.body_octets + octets > self._site.limits.all_bodies_octets:
             self._turn_away(_too_busy())
             return False

@@ -153,16 +153,24 @@ def test_all_bodies_together(wired: WiredServer) -> None:
     """More bodies than memory is meant for are sent away for a while; room comes back."""
     waiting = [Connection(wired) for _ in range(2)]
     for connection in waiting:
-        connection.send(HEAD + b"Content-Length: 1000\r\n\r\n")
+        connection.send(HEAD + b"Content-Length: 1000\r\n\r\n" + b"x" * 999)
 
     third = Connection(wired)
-    third.send(HEAD + b"Content-Length: 1000\r\n\r\n")
+    third.send(HEAD + b"Content-Length: 1000\r\n\r\n" + b"x" * 503)
     assert (third.reply.status, third.reply.headers["retry-after"]) == (503, "30")
     third.lose()
     waiting[0].lose()
 
-    assert wired.site.body_octets == 1_000
+    assert wired.site.body_octets == 999
     assert wired.exchange(b"\xff" * 1_000).status == 400
+
+
+def test_announcing_takes_no_room(wired: WiredServer) -> None:
+    """Clients that announce long bodies and send nothing keep nobody out."""
+    for _ in range(2):
+        Connection(wired).send(HEAD + b"Content-Length: 1000\r\n\r\n")
+
+    assert wired.site.body_octets == 0
 
 
 def test_all_chunked_bodies_together(wired: WiredServer) -> None:
@@ -213,17 +221,25 @@ def test_slow_first_line(wired: WiredServer) -> None:
     assert connection.is_cut
 
 
-def test_slow_client_that_ends_after_all(wired: WiredServer) -> None:
-    """The end of a request that was refused for its slowness closes the connection, whatever it asked for."""
+@pytest.mark.parametrize(
+    "end",
+    [
+        b"Content-Length: 0\r\n\r\n",
+        b"Content-Length: 9999\r\n\r\n",
+        b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+    ],
+)
+def test_slow_client_that_goes_on_after_all(wired: WiredServer, end: bytes) -> None:
+    """A request that was refused for its slowness has had its answer, whatever comes; its end closes the connection."""
     connection = Connection(wired)
     connection.send(HEAD)
     for _ in range(12):
         wired.clock.advance(9)
         connection.send(b"X: y\r\n")
 
-    connection.send(b"Content-Length: 0\r\n\r\n")
+    connection.send(end)
 
-    assert connection.is_cut
+    assert connection.is_cut == (b" 0" in end)
     assert connection.transport.value().count(b"HTTP/1.1") == 1
 
 
