@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -34,11 +35,18 @@ from tests.local_socket import UID, Hearing, Line, LocalSocket
 LOAD = {"type": "load", "value": 1}
 
 
+def folder_of(test: SynchronousTestCase) -> str:
+    """A folder with a short path, gone after the test: a socket's path may not be long."""
+    folder = tempfile.TemporaryDirectory(prefix="fieldpost-")
+    test.addCleanup(folder.cleanup)
+    return folder.name
+
+
 class MemoryTests(SynchronousTestCase):
     """The service, over a reactor in memory."""
 
     def setUp(self) -> None:
-        self.path = os.path.join(self.mktemp(), "broker.sock")
+        self.path = os.path.join(folder_of(self), "run", "broker.sock")
         self.reactor = MemoryReactor()
         self.socket = LocalSocket()
         self.service = self.service_at(self.reactor)
@@ -158,17 +166,13 @@ class SocketTests(TestCase):
     timeout = 20
 
     def setUp(self) -> None:
-        self.folder: str = self.mktemp()
-        self.path = os.path.join(os.path.relpath(self.folder), "broker.sock")
-        self.socket = LocalSocket(store=open_store(os.path.join(self._made(), "store.db")))
+        folder = folder_of(self)
+        self.path = os.path.join(folder, "broker.sock")
+        self.socket = LocalSocket(store=open_store(os.path.join(folder, "store.db")))
         self.writer = WriterThread(reactor=_real(), name="store")
         self.service = self.service_for(os.getuid())
         self.service.startService()
         self.addCleanup(self._stop)
-
-    def _made(self) -> str:
-        os.makedirs(self.folder)
-        return self.folder
 
     @returns_deferred
     async def _stop(self) -> None:
