@@ -12,8 +12,9 @@ from .feeds import answered_txn, feed_txn, note_answer_txn
 from .lanes import MAX_LANES, grow_txn, limited_lane_txn
 from .operations import is_obsolete_txn
 from .outbox import insert_txn
-from .records import Batch, State
+from .records import Batch
 from .sessions import has_session_txn
+from .state import Stamp
 
 _MAX_TIMESTAMP = 2**62
 
@@ -32,7 +33,7 @@ class Arrivals:
     """The batches of one transaction: their rows are gathered, then written together by `write_txn`."""
 
     txn: sqlite3.Connection
-    state: State
+    stamp: Stamp
     _rows: list[Any] = field(factory=list)
     _growths: dict[str, _Growth | None] = field(factory=dict)
 
@@ -80,19 +81,19 @@ class Arrivals:
             elif message.operation_id is not None and self._is_obsolete_txn(message.operation_id):
                 refused.append(_refusal(index, OBSOLETE_OPERATION))
             else:
-                secure_id = None if message.operation_id is None else self.state.secure_id
+                secure_id = None if message.operation_id is None else self.stamp.secure_id
                 rows += (growth.lane, timestamp, secure_id, body)
                 growth.count += 1
                 growth.octets += len(body)
         return refused
 
     def _growth_txn(self, type: str) -> _Growth | None:
-        lane = limited_lane_txn(self.txn, type, self.state.api)
+        lane = limited_lane_txn(self.txn, type, self.stamp.api)
         self._growths[type] = growth = None if lane is None else _Growth(lane)
         return growth
 
     def _is_obsolete_txn(self, operation_id: int) -> bool:
-        return is_obsolete_txn(self.txn, operation_id, self.state.secure_id)
+        return is_obsolete_txn(self.txn, operation_id, self.stamp.secure_id)
 
 
 def _places(batch: Batch) -> Iterator[int]:

@@ -10,6 +10,7 @@ from ..wire.local import Refusal, Stored
 ANSWERS_KEPT = 64
 """Answers kept per feed: well above the batches that a plugin may have unanswered."""
 FEEDS_KEPT = 256
+_LAST_MESSAGE = "ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0)"
 
 
 @define
@@ -27,8 +28,7 @@ def feed_txn(txn: sqlite3.Connection, instance: str) -> Feed:
         return Feed(*row)
     _prune_txn(txn)
     made = txn.execute(
-        "INSERT INTO feed (instance, last_batch, last_message) VALUES (?, 0, ?)",
-        (instance, _last_message_txn(txn)),
+        f"INSERT INTO feed (instance, last_batch, last_message) VALUES (?, 0, {_LAST_MESSAGE})", (instance,)
     )
     assert made.lastrowid is not None
     return Feed(made.lastrowid, 0)
@@ -57,19 +57,13 @@ def note_answer_txn(txn: sqlite3.Connection, feed: Feed, batch: int, answer: Sto
         (_slot(feed, batch), batch, answer.stored, _write_refused(answer.refused)),
     )
     txn.execute(
-        "UPDATE feed SET last_batch = ?, last_message = ? WHERE id = ?",
-        (batch, _last_message_txn(txn), feed.id),
+        f"UPDATE feed SET last_batch = ?, last_message = {_LAST_MESSAGE} WHERE id = ?", (batch, feed.id)
     )
     feed.last_batch = batch
 
 
 def _slot(feed: Feed, batch: int) -> int:
     return feed.id * ANSWERS_KEPT + batch % ANSWERS_KEPT
-
-
-def _last_message_txn(txn: sqlite3.Connection) -> int:
-    row = txn.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
-    return row[0] if row else 0
 
 
 def _prune_txn(txn: sqlite3.Connection) -> None:

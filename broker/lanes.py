@@ -13,6 +13,7 @@ from attrs import frozen
 from ..wire.api import ApiLevel
 from ..wire.message import RECEIPT
 from .records import LaneStatus, State
+from .state import parse_level
 
 MAX_LANES = 4_096
 """Types times levels: what a plugin may make the store keep apart."""
@@ -48,7 +49,7 @@ def read_lanes_txn(txn: sqlite3.Connection) -> list[Lane]:
     """All lanes, empty ones too."""
     rows = txn.execute("SELECT id, type, api, count, octets FROM lane")
     return [
-        Lane(id=id, type=type, api=ApiLevel.parse(api), count=count, octets=octets)
+        Lane(id=id, type=type, api=parse_level(api), count=count, octets=octets)
         for id, type, api, count, octets in rows
     ]
 
@@ -58,9 +59,9 @@ def sendable(lanes: list[Lane], state: State) -> list[Lane]:
     return [lane for lane in lanes if lane.count and not lane.is_held(state)]
 
 
-def levels(lanes: list[Lane]) -> dict[int, ApiLevel]:
-    """The level of each lane, by its id."""
-    return {lane.id: lane.api for lane in lanes}
+def spoken(lanes: list[Lane], state: State) -> dict[int, str]:
+    """The level of each lane, by its id, where the server speaks it."""
+    return {lane.id: str(lane.api) for lane in lanes if lane.api <= state.api}
 
 
 def lane_txn(txn: sqlite3.Connection, type: str, api: ApiLevel) -> int:
@@ -75,9 +76,10 @@ def lane_txn(txn: sqlite3.Connection, type: str, api: ApiLevel) -> int:
 
 def limited_lane_txn(txn: sqlite3.Connection, type: str, api: ApiLevel) -> int | None:
     """The same, but None when that would be one lane too many."""
-    if _find_txn(txn, type, api) is None and _count_txn(txn) >= MAX_LANES:
-        return None
-    return lane_txn(txn, type, api)
+    found = _find_txn(txn, type, api)
+    if found is None and _count_txn(txn) < MAX_LANES:
+        return lane_txn(txn, type, api)
+    return found
 
 
 def drop_empty_lanes_txn(txn: sqlite3.Connection) -> None:

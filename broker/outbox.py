@@ -20,7 +20,6 @@ from typing import Any
 
 from attrs import field, frozen
 
-from ..wire.api import ApiLevel
 from ..wire.sequence import Verdict, judge_answer
 from .lanes import Lane, grow_txn
 from .records import QueuedMessage
@@ -108,20 +107,20 @@ class Room:
     octets: int
 
 
-def fill(rows: Iterable[Row], room: Room, apis: dict[int, ApiLevel], newest: ApiLevel) -> list[Row]:
+def fill(rows: Iterable[Row], room: Room, levels: dict[int, str]) -> list[Row]:
     """
     The rows that go into one payload: the first ones, of one level that the server speaks, as far as there is room.
 
-    `apis` says the level of each lane.
+    `levels` has the level of each lane that it speaks.
     """
     taken: list[Row] = []
     octets = 0
     for row in rows:
         octets += row.size
-        api = apis[row.lane]
-        if api > newest or len(taken) >= room.messages:
+        level = levels.get(row.lane)
+        if level is None or len(taken) >= room.messages:
             break
-        if taken and (octets > room.octets or api != apis[taken[0].lane]):
+        if taken and (octets > room.octets or level != levels[taken[0].lane]):
             break
         taken.append(row)
     return taken

@@ -4,7 +4,8 @@ import sqlite3
 from contextlib import closing
 from itertools import chain
 
-from .lanes import Lane, levels, read_lanes_txn, sendable
+from ..wire.api import ApiLevel
+from .lanes import Lane, read_lanes_txn, sendable, spoken
 from .outbox import Room, Row, Waiting, fill, number_txn, numbered_txn, read_numbered_txn
 from .records import Outgoing, State
 from .state import Position, read_position_txn, read_state_txn, take_token_txn
@@ -23,7 +24,7 @@ def begin_exchange_txn(txn: sqlite3.Connection, room: Room) -> Outgoing:
     return Outgoing(
         sequence=state.sequence,
         next_expected_sequence=state.server_sequence,
-        api=levels(lanes)[rows[0].lane] if rows else state.api,
+        api=_level(lanes, rows[0].lane) if rows else state.api,
         token=take_token_txn(txn),
         secure_id=state.secure_id,
         messages=read_numbered_txn(txn, position.sequence, len(rows)),
@@ -38,7 +39,11 @@ def _pick_txn(
 ) -> list[Row]:
     again = numbered_txn(txn, position.sequence, room.messages)
     with closing(Waiting(txn, sendable(lanes, state))) as waiting:
-        return fill(chain(again, waiting), room, levels(lanes), state.api)
+        return fill(chain(again, waiting), room, spoken(lanes, state))
+
+
+def _level(lanes: list[Lane], id: int) -> ApiLevel:
+    return next(lane.api for lane in lanes if lane.id == id)
 
 
 def pending(state: State, position: Position, lanes: list[Lane]) -> int:

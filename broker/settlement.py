@@ -4,7 +4,7 @@ import sqlite3
 
 from ..wire.api import NEWEST_SERVER_API
 from .inbox import receive_txn
-from .lanes import levels, read_lanes_txn
+from .lanes import read_lanes_txn, spoken
 from .outbox import judge_txn, numbered_txn, release_txn, settle_txn
 from .outgoing import pending
 from .own_messages import resynchronize_txn
@@ -63,7 +63,7 @@ def _release_txn(txn: sqlite3.Connection, state: State, position: Position) -> b
     server does not have it: its number may mean another message from here on.
     """
     first = numbered_txn(txn, position.sequence, 1)
-    if not first or levels(read_lanes_txn(txn))[first[0].lane] <= state.api:
+    if not first or first[0].lane in spoken(read_lanes_txn(txn), state):
         return False
     release_txn(txn, position)
     return True

@@ -3,6 +3,8 @@
 import json
 import sqlite3
 from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
 
 from attrs import fields, frozen
 
@@ -11,7 +13,10 @@ from ..wire.api import OLDEST_SERVER_API, ApiLevel
 from ..wire.errors import Malformed
 from .records import State, TypeChanges
 
-_COLUMNS = ", ".join(field.name for field in fields(State))
+parse_level = lru_cache(maxsize=64)(ApiLevel.parse)
+"""ApiLevel.parse, for the few levels that are written in a store."""
+
+_NAMES = [field.name for field in fields(State)]
 _LARGEST = 2**62
 
 
@@ -36,16 +41,36 @@ def is_used_txn(txn: sqlite3.Connection) -> bool:
     return txn.execute("SELECT 1 FROM sqlite_sequence").fetchone() is not None
 
 
+def _read_txn(txn: sqlite3.Connection, columns: str) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = txn.execute(f"SELECT {columns} FROM state").fetchone()
+    if row is None:
+        raise DatabaseBroken(f"{path_of(txn)}: the state is missing")
+    return row
+
+
 def read_state_txn(txn: sqlite3.Connection) -> State:
     """Raises DatabaseBroken when the row is not what we wrote."""
-    row = txn.execute(f"SELECT {_COLUMNS} FROM state").fetchone()
-    values = dict(zip((field.name for field in fields(State)), row or (), strict=False))
+    values = dict(zip(_NAMES, _read_txn(txn, ", ".join(_NAMES)), strict=True))
     try:
-        values["api"] = ApiLevel.parse(values["api"])
+        values["api"] = parse_level(values["api"])
         values["accepted_types"] = tuple(json.loads(values["accepted_types"]))
-    except (KeyError, ValueError, TypeError, Malformed) as error:
+    except (ValueError, TypeError, Malformed) as error:
         raise DatabaseBroken(f"{path_of(txn)}: the state cannot be read: {error}") from error
     return State(**values)
+
+
+@frozen
+class Stamp:
+    """What a message gets when it is queued: the level and the identity in force."""
+
+    api: ApiLevel
+    secure_id: bytes | None
+
+
+def read_stamp_txn(txn: sqlite3.Connection) -> Stamp:
+    """The part of the state that every batch needs."""
+    api, secure_id = _read_txn(txn, "api, secure_id")
+    return Stamp(parse_level(api), secure_id)
 
 
 def update_state_txn(txn: sqlite3.Connection, **values: object) -> None:
@@ -69,13 +94,13 @@ class Position:
 
 def read_position_txn(txn: sqlite3.Connection) -> Position:
     """The row's other half, which only the outbox needs."""
-    sequence, next_number = txn.execute("SELECT sequence, next_number FROM state").fetchone()
+    sequence, next_number = _read_txn(txn, "sequence, next_number")
     return Position(sequence=sequence, next_number=next_number)
 
 
 def take_token_txn(txn: sqlite3.Connection) -> bytes | None:
     """The token, which is gone from the store with this transaction: it is shown once."""
-    token: bytes | None = txn.execute("SELECT token FROM state").fetchone()[0]
+    token: bytes | None = _read_txn(txn, "token")[0]
     if token is not None:
         update_state_txn(txn, token=None)
     return token

@@ -50,6 +50,7 @@ from .state import (
     forget_identity_txn,
     lower_api_txn,
     read_position_txn,
+    read_stamp_txn,
     read_state_txn,
     set_identity_txn,
     set_intervals_txn,
@@ -121,7 +122,7 @@ class Store:
         return self._file.run_new(lambda txn: self._add_txn(txn, batches))
 
     def _add_txn(self, txn: sqlite3.Connection, batches: Sequence[Batch]) -> list[Stored]:
-        arrivals = Arrivals(txn, read_state_txn(txn))
+        arrivals = Arrivals(txn, read_stamp_txn(txn))
         answers = [arrivals.take_txn(batch) for batch in batches]
         self._file.require_room(arrivals.octets)
         arrivals.write_txn()
