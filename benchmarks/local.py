@@ -22,6 +22,8 @@ from random import Random
 from statistics import median
 from typing import Any
 
+from report import Result, Target, show
+
 BATCH = 1_000
 OCTETS = 300
 TEXT = "x" * (OCTETS - 36)
@@ -30,9 +32,9 @@ WINDOW = 12 * BATCH
 """Messages that the plugin leaves unanswered in a burst."""
 
 TARGETS = {
-    "bursts_per_second": 50_000,
-    "bursts_of_executemany": 0.20,
-    "singles_of_single_commits": 0.50,
+    "bursts_per_second": Target(50_000),
+    "bursts_of_executemany": Target(0.2),
+    "singles_of_single_commits": Target(0.5),
 }
 
 
@@ -237,8 +239,8 @@ def run_profiled(reactor: Any, folder: str, role: str) -> None:
 # All of it
 
 
-def measure(*, quick: bool = False) -> dict[str, Any]:
-    """Figures and, per target, whether it is met."""
+def measure(*, quick: bool = False) -> Result:
+    """Each figure is the median of its rounds."""
     messages, singles = (20_000, 500) if quick else (60_000, 2_000)
     with tempfile.TemporaryDirectory(prefix="fieldpost-bench-") as folder:
         found = _measure_in(folder, messages=messages, singles=singles)
@@ -247,8 +249,7 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
         one["bursts_of_executemany"] = one["bursts_per_second"] / one["executemany_per_second"]
         one["singles_of_single_commits"] = one["singles_per_second"] / one["single_commits_per_second"]
     figures = {**{key: median(one[key] for one in rounds) for key in rounds[0]}, **found}
-    met = {key: figures[key] >= target for key, target in TARGETS.items()}
-    return {"name": "local", "figures": figures, "targets": TARGETS, "met": met}
+    return Result(name="local", figures=figures, targets=TARGETS)
 
 
 def _measure_in(folder: str, *, messages: int, singles: int) -> dict[str, Any]:
@@ -287,17 +288,7 @@ def main() -> None:
     elif options.role == "plugin":
         run_plugin(options.folder, messages=options.messages, singles=options.singles)
     else:
-        show(measure(quick=options.quick), as_json=options.json)
-
-
-def show(result: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(result))
-        return
-    for key, value in result["figures"].items():
-        target = result["targets"].get(key)
-        mark = "" if target is None else f"   target {target:,}  {'met' if result['met'][key] else 'MISSED'}"
-        print(f"{key:32} {value:14,.2f}{mark}")
+        show([measure(quick=options.quick)], as_json=options.json)
 
 
 if __name__ == "__main__":
