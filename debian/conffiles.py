@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 AGENT = (
-    ('url = "https://fieldpost.example/message-system"', '# url = "https://fieldpost.example/message-system"'),
+    (
+        'url = "https://fieldpost.example/message-system"',
+        '# url = "https://fieldpost.example/message-system"',
+    ),
     ('account-name = "main"', '# account-name = "main"'),
     (
         '# registration-key-file = "registration.key"',
@@ -21,8 +24,9 @@ AGENT = (
 SERVER = (
     (
         '    "ssl:port=8443:privateKey=/etc/fieldpost/server-key.pem:certKey=/etc/fieldpost/server-cert.pem",',
-        "    # The key is /etc/credstore/fieldpost-server.tls-key, which systemd hands to the server.\n"
-        '    # "ssl:port=8443:privateKey=/run/credentials/fieldpost-server.service/tls-key:certKey=/etc/fieldpost/server.pem",',
+        """\
+    # The key is /etc/credstore/fieldpost-server.tls-key, which systemd hands to the server.
+    # "ssl:port=8443:privateKey=/run/credentials/fieldpost-server.service/tls-key:certKey=/etc/fieldpost/server.pem",""",
     ),
     (
         'api-token-file = "/etc/fieldpost/api-token"',
@@ -51,19 +55,23 @@ def replaced(file: Path, changes: tuple[tuple[str, str], ...]) -> str:
     """The file's text with each line changed."""
     text = file.read_text(encoding="utf-8")
     for before, after in changes:
-        text, count = re.subn(rf"^{re.escape(before)}(?= *(#.*)?$)", lambda _, new=after: new, text, flags=re.M)
+        text, count = re.subn(
+            rf"^{re.escape(before)}(?= *(#.*)?$)", lambda _, new=after: new, text, flags=re.MULTILINE
+        )
         if count != 1:
-            sys.exit(f"{file}: the line {before!r} is there {count} times, not once; change debian/conffiles.py")
+            sys.exit(
+                f"{file}: the line {before!r} is there {count} times, not once; change debian/conffiles.py"
+            )
     return text
 
 
 def with_user(file: Path) -> str:
     """A manifest that names the user of its unit: grants are by user. Monitors share a host, a manager has its own."""
-    text = re.sub(r"^# user = .*\n", "", file.read_text(encoding="utf-8"), flags=re.M)
-    is_monitor = re.search(r'^host = "monitors"', text, re.M) is not None
+    text = re.sub(r"^# user = .*\n", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    is_monitor = re.search(r'^host = "monitors"', text, re.MULTILINE) is not None
     user = MONITOR_USER if is_monitor else MANAGER_USER
     line = f'user = "{user}"'.ljust(41) + " # that of its service, by which the broker knows it\n"
-    text, count = re.subn(r"^(?=(sends|handles) = )", line, text, count=1, flags=re.M)
+    text, count = re.subn(r"^(?=(sends|handles) = )", line, text, count=1, flags=re.MULTILINE)
     if count != 1:
         sys.exit(f"{file}: neither sends nor handles anything; change debian/conffiles.py")
     return text

@@ -17,7 +17,7 @@ def main(docs: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for file in sorted((docs / "man").iterdir()):
         text = file.read_text(encoding="utf-8")
-        text = re.sub(r"^@(.+)@$", lambda found: options_of(docs / found[1]), text, flags=re.M)
+        text = re.sub(r"^@(.+)@$", lambda found: options_of(docs / found[1]), text, flags=re.MULTILINE)
         (target / file.name.removesuffix(".in")).write_text(text, encoding="utf-8")
 
 
