@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
@@ -80,38 +81,71 @@ def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
         return []
 
 
+_LAST = 2**62
+
+
 def readable_rows(source: sqlite3.Connection, table: str, columns: list[str]) -> Iterator[tuple[Any, ...]]:
     """
     The rows of a table that can be read.
 
-    Where reading breaks off it goes on further down, in growing steps; then it comes back up towards the damage.
+    Where reading breaks off it goes on further down, in growing steps; then it comes back up to the damage.
     """
-    names = ", ".join(columns)
-    last, step, damage = -1, 1, None
-    while last < 2**62:
-        try:
-            for id, *row in source.execute(
-                f"SELECT rowid, {names} FROM {table} NOT INDEXED WHERE rowid > ? ORDER BY rowid", (last,)
-            ):
-                if damage is not None:
-                    yield from _upwards(source, table, names, damage, id)
-                last, step, damage = id, 1, None
-                yield tuple(row)
-            return
-        except sqlite3.Error:
-            damage = last if damage is None else damage
-            last, step = last + step, step * 2
+    stretch = partial(_Stretch, source, table, columns)
+    low, step, damage = -1, 1, None
+    while low < _LAST:
+        rows = stretch(low=low)
+        for row in rows:
+            if damage is not None:
+                yield from stretch(low=damage, high=rows.low, upwards=True)
+                step, damage = 1, None
+            yield row
+        if rows.is_whole:
+            break
+        damage = rows.low if damage is None else damage
+        low, step = rows.low + step, step * 2
+    if damage is not None:
+        yield from stretch(low=damage, upwards=True)
 
 
-def _upwards(
-    source: sqlite3.Connection, table: str, names: str, damage: int, end: int
-) -> Iterator[tuple[Any, ...]]:
-    """The rows before `end`, last first, up to the damage that comes after the row `damage`."""
-    with suppress(sqlite3.Error):
-        yield from source.execute(
-            f"SELECT {names} FROM {table} NOT INDEXED WHERE rowid > ? AND rowid < ? ORDER BY rowid DESC",
-            (damage, end),
+class _Stretch:
+    """Rows between two ids, as far as they can be read; `low` and `high` close in on what is left."""
+
+    def __init__(
+        self,
+        source: sqlite3.Connection,
+        table: str,
+        columns: list[str],
+        *,
+        low: int,
+        high: int = _LAST,
+        upwards: bool = False,
+    ) -> None:
+        self._source = source
+        self._sql = (
+            f"SELECT rowid, {', '.join(columns)} FROM {table} NOT INDEXED WHERE rowid > ? AND rowid < ?"
+            f" ORDER BY rowid {'DESC' if upwards else 'ASC'}"
         )
+        self._upwards = upwards
+        self.low = low
+        self.high = high
+        self.is_whole = False
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._read("")
+            self.is_whole = True
+        except sqlite3.Error:
+            # Python asks SQLite for one row ahead: the last row before the damage has not been given out.
+            with suppress(sqlite3.Error):
+                yield from self._read(" LIMIT 1")
+
+    def _read(self, limit: str) -> Iterator[tuple[Any, ...]]:
+        for id, *row in self._source.execute(self._sql + limit, (self.low, self.high)):
+            if self._upwards:
+                self.high = id
+            else:
+                self.low = id
+            yield tuple(row)
 
 
 def _repair_txn(txn: sqlite3.Connection, new_id: Callable[[], str], now: int) -> None:
