@@ -13,8 +13,8 @@ from typing import Any
 from uuid import uuid4
 
 from attrs import frozen
-from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -38,8 +38,10 @@ from ..broker.registration import Account, Registration
 from ..broker.schedule import Intervals, Schedule
 from ..broker.status import Record, Status
 from ..broker.timetable import Timetable
+from ..broker.transport import Nowhere
 from ..broker.trust import Trust
-from ..runtime.doors import returns_deferred
+from ..runtime.activation import inherited_socket
+from ..runtime.doors import returns_deferred, shared
 from ..runtime.settings import SettingsError
 from ..runtime.toml_source import Problem
 from ..runtime.writer import WriterThread
@@ -47,8 +49,12 @@ from .config import AgentConfig, registration_key
 from .manifest import Manifest
 from .report import Report
 from .rights import grants_of
+from .status_words import status_line
 from .tally import TalliedStore
 
+NO_SERVER = "no server is configured; write its address as `url` into [server] of the agent's configuration"
+SOCKET_NAME = "plugins"
+"""FileDescriptorName= of a plugin socket that the service manager listens on for us."""
 SHED_EVERY = 600.0
 """Seconds between looks for messages that are too old."""
 
@@ -62,13 +68,13 @@ class Parts:
     packer: WriterThread
     exchange: Exchange
     plugins: PluginSocket
-    transport: HttpTransport
+    transport: HttpTransport | Nowhere
+    report: Report
 
 
-def build_broker(config: AgentConfig, manifests: Iterable[Manifest], reactor: Any) -> IService:
+def build_broker(config: AgentConfig, manifests: Iterable[Manifest], reactor: Any) -> "BrokerService":
     """The broker as a service; its parts are made when it starts. Any: Twisted has no one interface for a reactor."""
-    service: IService = BrokerService(config=config, manifests=tuple(manifests), reactor=reactor)
-    return service
+    return BrokerService(config=config, manifests=tuple(manifests), reactor=reactor)
 
 
 @frozen(kw_only=True)
@@ -100,7 +106,10 @@ def assemble(config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any)
     delivery = _delivery(ground)
     exchange = _exchange(ground, transport, delivery)
     status = _status(ground, registration, delivery)
-    plugins = _plugin_socket(ground, grants, delivery, status, is_open=_has_foreign_users(manifests))
+    intake = Intake(store=ground.store, writer=ground.writer, clock=reactor, now=time.time)
+    report = Report(config=config, status=status, store=ground.store, writer=ground.writer, intake=intake)
+    broker = _broker(ground, grants, delivery, intake, report)
+    plugins = _plugin_socket(ground, broker, is_open=_has_foreign_users(manifests))
     return Parts(
         store=ground.store,
         writer=ground.writer,
@@ -108,11 +117,14 @@ def assemble(config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any)
         exchange=exchange,
         plugins=plugins,
         transport=transport,
+        report=report,
     )
 
 
-def _transport(config: AgentConfig, reactor: Any, packer: WriterThread) -> HttpTransport:
+def _transport(config: AgentConfig, reactor: Any, packer: WriterThread) -> HttpTransport | Nowhere:
     server = config.server
+    if server.url is None:
+        return Nowhere(NO_SERVER)
     return HttpTransport(
         url=server.url,
         reactor=reactor,
@@ -172,7 +184,7 @@ def _delivery(ground: _Ground) -> Delivery:
     )
 
 
-def _exchange(ground: _Ground, transport: HttpTransport, delivery: Delivery) -> Exchange:
+def _exchange(ground: _Ground, transport: HttpTransport | Nowhere, delivery: Delivery) -> Exchange:
     limits = ground.config.exchange
     return Exchange(
         store=ground.store,
@@ -200,30 +212,30 @@ def _status(ground: _Ground, registration: Registration, delivery: Delivery) -> 
     )
 
 
-def _plugin_socket(
-    ground: _Ground, grants: Grants, delivery: Delivery, status: Status, *, is_open: bool
-) -> PluginSocket:
-    """Open: for users other than our own."""
-    intake = Intake(store=ground.store, writer=ground.writer, clock=ground.reactor, now=time.time)
-    report = Report(
-        config=ground.config, status=status, store=ground.store, writer=ground.writer, intake=intake
+def _broker(ground: _Ground, grants: Grants, delivery: Delivery, intake: Intake, report: Report) -> Broker:
+    """What plugins may ask of the broker."""
+    return Broker(
+        store=ground.store,
+        writer=ground.writer,
+        intake=intake,
+        grants=grants,
+        deliveries=delivery,
+        events=ground.bus,
+        exchanges=ground.timetable,
+        status=report.report,
+        clock=ground.reactor,
     )
+
+
+def _plugin_socket(ground: _Ground, broker: Broker, *, is_open: bool) -> PluginSocket:
+    """Open: for users other than our own."""
     return PluginSocket(
         reactor=ground.reactor,
-        broker=Broker(
-            store=ground.store,
-            writer=ground.writer,
-            intake=intake,
-            grants=grants,
-            deliveries=delivery,
-            events=ground.bus,
-            exchanges=ground.timetable,
-            status=report.report,
-            clock=ground.reactor,
-        ),
+        broker=broker,
         path=str(ground.config.broker.socket),
         mode=0o666 if is_open else 0o600,
         folder_mode=0o755 if is_open else 0o700,
+        inherited=inherited_socket(os.environ, pid=os.getpid(), name=SOCKET_NAME),
     )
 
 
@@ -239,6 +251,7 @@ class BrokerService(Service):
         self._reactor = reactor
         self._parts: Parts | None = None
         self._shedding: IDelayedCall | None = None
+        self._starting: Deferred[None] = succeed(None)
 
     def startService(self) -> None:
         """
@@ -256,15 +269,23 @@ class BrokerService(Service):
             raise
         self._parts = parts
         super().startService()
-        starting = Deferred.fromCoroutine(parts.exchange.start())
-        starting.addErrback(lambda failure: self.log.failure("exchanges cannot start", failure))
+        self._starting = Deferred.fromCoroutine(parts.exchange.start())
+        self._starting.addErrback(lambda failure: self.log.failure("exchanges cannot start", failure))
         self._shed()
         self.log.info(
             "broker {version} started: plugins at {socket}, server {url}",
             version=__version__,
             socket=str(self._config.broker.socket),
-            url=self._config.server.url,
+            url=self._config.server.url or "none",
         )
+
+    async def when_ready(self) -> None:
+        """See Vital: what the last run left is taken up, and plugins can connect."""
+        await shared(self._starting)
+
+    async def vitals(self) -> str:
+        """See Vital: this goes through the thread of the store, so it comes as long as that works."""
+        return "stopping" if self._parts is None else status_line(await self._parts.report.report())
 
     @returns_deferred
     async def stopService(self) -> None:
@@ -338,7 +359,7 @@ def account_of(config: AgentConfig) -> Account | None:
         account_name=server.account_name,
         computer_title=config.computer_title,
         hostname=socket.gethostname(),
-        registration_password=registration_key(server),
+        registration_password=registration_key(server, os.environ),
         tags=",".join(server.tags) or None,
     )
 

@@ -22,7 +22,7 @@ def check_configuration(file: Path) -> str:
     Raises SettingsError with what is not.
     """
     config = load_config(file)
-    registration_key(config.server)
+    registration_key(config.server, os.environ)
     manifests = load_manifests(config.plugins.manifests)
     agent_programs(config, manifests, file=file)
     problems = [problem for manifest in manifests if manifest.enabled for problem in _problems_of(manifest)]

@@ -6,14 +6,15 @@ nothing here is ever rewritten.
 """
 
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from ..runtime.settings import OCTETS, SECONDS, SettingsError, option
+from ..runtime.secret import read_secret
+from ..runtime.settings import OCTETS, SECONDS, option
 from ..runtime.settings import load as load_settings
-from ..runtime.toml_source import Problem
 from ..wire.http import MAX_EXCHANGE_OCTETS
 from ..wire.local import MAX_MESSAGE_OCTETS
 
@@ -53,7 +54,7 @@ def _check_line(text: str) -> None:
 class Server:
     """Where the server is, and who we say we are."""
 
-    url: str = option(example='"https://server.example/message-system"', check=_check_url)
+    url: str | None = option(default=None, check=_check_url)
     ca_file: Path | None = None
     account_name: str | None = option(default=None, check=_check_line)
     registration_key: str | None = option(default=None, check=_check_line)
@@ -158,32 +159,16 @@ class AgentConfig:
         return self.server.computer_title or socket.gethostname()
 
 
-MAX_KEY_OCTETS = 4096
-
-
-def registration_key(server: Server) -> str | None:
+def registration_key(server: Server, environ: Mapping[str, str]) -> str | None:
     """
-    The account's key, from the option or from its file.
+    The account's key, from the option, from its file, or from the service manager.
 
     Raises SettingsError when the file cannot be read or does not hold a key.
     """
     file = server.registration_key_file
     if file is None:
         return server.registration_key
-    try:
-        with file.open("rb") as stream:
-            key = stream.read(MAX_KEY_OCTETS).decode().strip()
-        _check_line(key)
-    except OSError as error:
-        raise _key_error(file, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except ValueError:
-        raise _key_error(file, "does not hold one line of text") from None
-    return key
-
-
-def _key_error(file: Path, cause: str) -> SettingsError:
-    text = f"{cause}; put the account's registration key into it, readable for the broker's user"
-    return SettingsError([Problem(file=file, option="server.registration-key-file", text=text)])
+    return read_secret(file, option="server.registration-key-file", environ=environ)
 
 
 def load_config(file: Path) -> AgentConfig:

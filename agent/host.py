@@ -103,6 +103,13 @@ class PluginHost(Service):
         self.connection.start()
         self.roster.start()
 
+    async def when_ready(self) -> None:
+        """See Vital: plugins run before the broker is there."""
+
+    async def vitals(self) -> str:
+        """See Vital."""
+        return "connected to the broker" if self.connection.is_connected else "waiting for the broker"
+
     @returns_deferred
     async def stopService(self) -> None:
         """Stop the plugins, once the broker has what they said, and hang up."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 from twisted.application.service import IService
 from twisted.python import usage
 
+from ..runtime.doors import keep_steady_time
 from ..runtime.settings import SettingsError
 from ..runtime.toml_source import Problem
 from .config import DEFAULT_FILE, AgentConfig, load_config
@@ -42,6 +43,7 @@ def makeService(options: Options) -> IService:
 
     from .host import make_host
 
+    keep_steady_time(reactor)
     try:
         config = load_config(Path(options["config"]))
         members = _members(config, options.host)

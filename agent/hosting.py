@@ -1,6 +1,7 @@
 """One service on one reactor, from start to stop."""
 
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import IService
@@ -11,7 +12,8 @@ from twisted.logger import Logger
 from ..runtime.doors import returns_deferred
 from ..wire.errors import FieldpostError
 
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_OUR_SIGNALS = (*_ENDING_SIGNALS, signal.SIGHUP)
 
 
 class Hosting:
@@ -56,15 +58,20 @@ class Hosting:
         return False
 
     def _take_signals(self) -> None:
-        """Twisted's own way turns a second Ctrl-C into a traceback. A hang-up stops us too, unless nohup says not."""
+        """Twisted's own way turns a second Ctrl-C into a traceback. A hang-up stops what cannot be reloaded."""
         for number in _ENDING_SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, lambda *_: self._reactor.callFromThread(self.stop))
+            self._take(number, self.stop)
+        self._take(signal.SIGHUP, getattr(self._service, "reload", self.stop))
         self._reactor.addSystemEventTrigger("after", "shutdown", self._hear_no_more)
+
+    def _take(self, number: signal.Signals, call: Callable[[], object]) -> None:
+        """Unless nohup, or whoever else started us, says that it is to be ignored."""
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: self._reactor.callFromThread(call))
 
     def _hear_no_more(self) -> None:
         """What is left to do is short, and to be done in peace: no handler of ours stays when the reactor is gone."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _OUR_SIGNALS)
 
     @returns_deferred
     async def _stop(self) -> None:

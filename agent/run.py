@@ -7,10 +7,12 @@ searched for, nothing is written to the working folder, and little is loaded.
 Exit codes: 0 after a stop that was asked for, 1 when it could not start, 2 for wrong options or configuration.
 """
 
+import os
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
 
+from ..runtime.notify import Notifier
 from ..wire.errors import FieldpostError
 from .lean import leave_second_openssl_out, leave_tls_out
 
@@ -72,9 +74,13 @@ def _run(service: Any, *, level: str, format: str) -> int:  # Any: an IService
 
     from .hosting import Hosting
     from .logs import log_observer
+    from .vitals import Vitals
 
     observer = log_observer(sys.stderr, level=level, format=format)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    vitals = Vitals(service=service, notifier=Notifier.of_environment(os.environ, os.getpid()), clock=reactor)
+    reactor.callWhenRunning(vitals.start)
+    reactor.addSystemEventTrigger("before", "shutdown", vitals.stop)
     return Hosting(service, reactor).run()
 
 

@@ -17,6 +17,26 @@ def status_lines(status: Status) -> list[str]:
     return [f"{label:{width}}  {words}" for label, words in lines]
 
 
+def status_line(status: Status) -> str:
+    """The same in one line, for the service manager: the first thing that is wrong, else what was done last."""
+    first = [
+        label_and_words
+        for section in (_troubles, _unregistered, _exchange)
+        for label_and_words in section(status)
+    ]
+    urgent = [words for label, words in first if label in _URGENT]
+    waiting = ", ".join(words for _, words in _store(status))
+    return "; ".join([*urgent[:1], waiting, *(f"{label} {words}" for label, words in first if label == LAST)])
+
+
+LAST = "last exchange"
+_URGENT = ("trouble", "failing", "not registered")
+
+
+def _unregistered(status: Status) -> "Lines":
+    return (line for line in _registration(status) if line[0] in _URGENT)
+
+
 Lines = Iterator[tuple[str, str]]
 """Labels and words."""
 
@@ -40,9 +60,9 @@ def _exchange(status: Status) -> Lines:
     found = status.get("exchange", {})
     last, failure = found.get("last"), found.get("last-failure")
     if last:
-        yield "last exchange", f"{_time(last['at'])}: {last['sent']} sent, {last['received']} received"
+        yield LAST, f"{_time(last['at'])}: {last['sent']} sent, {last['received']} received"
     else:
-        yield "last exchange", "none since the broker started"
+        yield LAST, "none since the broker started"
     if found.get("failing") and failure:
         yield "failing", f"{_time(failure['at'])}: {failure['cause']}"
     if found.get("next-in") is not None:

@@ -8,7 +8,6 @@ payload and that of the last, so that neither start-up nor the wait for the firs
 """
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -19,18 +18,16 @@ from fieldpost.broker.records import Batch, NewMessage, StoreLimits
 from fieldpost.broker.store import Store
 from fieldpost.wire import cbor
 
-try:
-    from .installation import Installation, wait_until
-except ImportError:  # run as a script
-    from installation import Installation, wait_until  # type: ignore[no-redef]
+from installation import Installation, wait_until
+from report import Result, Target, show
 
 OCTETS = 300
 BATCH = 1_000
 TYPE = "cpu-usage"
-TARGETS = {"messages_per_second": 20_000}
+TARGETS = {"messages_per_second": Target(20_000)}
 
 
-def measure(*, quick: bool = False) -> dict[str, Any]:
+def measure(*, quick: bool = False) -> Result:
     """Messages per second, and how many there were."""
     backlog = 20_000 if quick else 200_000
     with tempfile.TemporaryDirectory() as path, Installation(Path(path) / "fieldpost") as installation:
@@ -40,7 +37,8 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
         _fill(installation.store, backlog)
         installation.start_broker()
         wait_until(lambda: _arrived(installation) >= backlog, "all messages are with the server")
-        return {"messages": backlog, "messages_per_second": _rate(installation)}
+        figures = {"messages": backlog, "messages_per_second": _rate(installation)}
+    return Result(name="drain", figures=figures, targets=TARGETS)
 
 
 def _is_registered(status: dict[str, Any]) -> bool:
@@ -75,10 +73,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smaller backlog")
-    parser.add_argument("--json", action="store_true", help="JSON instead of a line")
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
     options = parser.parse_args()
-    found = measure(quick=options.quick)
-    print(json.dumps(found) if options.json else f"{found['messages_per_second']:,.0f} messages/s ({found['messages']:,})")
+    show([measure(quick=options.quick)], as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Where plugin processes connect: the listening UNIX socket, from start to stop."""
 
+import os
 from collections.abc import Callable
+from socket import AF_UNIX
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, IReactorUNIX
+from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
@@ -25,7 +27,8 @@ class PluginSocket(Service):
     """
     Listens at `path`, whose file gets `mode`; a folder that is missing is made with `folder_mode`.
 
-    Who connects is known by the kernel's word (`credentials`), not by the mode.
+    A socket that the service manager listens on already comes as a descriptor, `inherited`; then the path and what is
+    there are the service manager's. Who connects is known by the kernel's word (`credentials`), not by the mode.
     """
 
     log = Logger()
@@ -33,7 +36,7 @@ class PluginSocket(Service):
     def __init__(
         self,
         *,
-        reactor: IReactorUNIX,
+        reactor: Any,  # IReactorUNIX and IReactorSocket, of which Twisted has no one interface
         broker: Broker,
         path: str,
         mode: int = 0o660,
@@ -41,8 +44,10 @@ class PluginSocket(Service):
         limits: LinkLimits = USUAL_LIMITS,
         max_links: int = MAX_LINKS,
         credentials: Callable[[Any], Peer] = peer_of,
+        inherited: int | None = None,
     ) -> None:
         self._reactor = reactor
+        self._inherited = inherited
         self._broker = broker
         self._file = SocketFile(path, folder_mode=folder_mode)
         self._mode = mode
@@ -62,15 +67,37 @@ class PluginSocket(Service):
 
         Raises SocketUnusable.
         """
+        self._port = self._listen() if self._inherited is None else self._adopt(self._inherited)
+        super().startService()
+
+    def _listen(self) -> IListeningPort:
         self._file.claim()
         try:
-            self._port = self._reactor.listenUNIX(self._file.path, self._factory, mode=self._mode)
+            port: IListeningPort = self._reactor.listenUNIX(self._file.path, self._factory, mode=self._mode)
         except (CannotListenError, OSError) as error:
             self._file.free()
             raise SocketUnusable(
                 f"socket {self._file.path}: {error}; see that the broker's user may write its folder"
             ) from error
-        super().startService()
+        return port
+
+    def _adopt(self, descriptor: int) -> IListeningPort:
+        try:
+            os.set_blocking(descriptor, False)
+            port: IListeningPort = self._reactor.adoptStreamPort(descriptor, AF_UNIX, self._factory)
+        except OSError as error:
+            raise SocketUnusable(
+                f"the socket that the service manager passed cannot be used: {error}; see its socket unit"
+            ) from error
+        return port
+
+    async def _hang_up(self, port: Any) -> None:  # Any: an IListeningPort that has the methods of a reader
+        """Twisted removes the file of a port that it stops listening on; one that is not ours has to stay."""
+        if self._inherited is None:
+            await maybeDeferred(port.stopListening)
+        else:
+            port.stopReading()
+            port.socket.close()
 
     @returns_deferred
     async def stopService(self) -> None:
@@ -79,7 +106,7 @@ class PluginSocket(Service):
         port, self._port = self._port, None
         if port is None:
             return
-        await maybeDeferred(port.stopListening)
+        await self._hang_up(port)
         for link in self.links:
             link.retire()
         await self._broker.intake.when_idle()

@@ -48,3 +48,17 @@ class Transport(Protocol):
 
     def exchange(self, request: Request) -> Awaitable[Reply]:
         """Never raises for what a network or a server does; that is what Refused and Unreachable are for."""
+
+
+@frozen
+class Nowhere:
+    """A transport where there is no server to carry anything to; `reason` says why, and what to do."""
+
+    reason: str
+
+    async def exchange(self, request: Request) -> Reply:
+        """See Transport."""
+        return Unreachable(reason=self.reason)
+
+    async def stop(self) -> None:
+        """There is nothing to stop."""

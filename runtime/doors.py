@@ -1,5 +1,6 @@
 """Doors between Twisted and our coroutines."""
 
+import time
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -22,3 +23,24 @@ def returns_deferred(function: Callable[P, Coroutine[Deferred[Any], Any, T]]) ->
         return Deferred.fromCoroutine(function(*args, **kwargs))
 
     return start
+
+
+def shared(source: "Deferred[T]") -> "Deferred[T]":
+    """One more Deferred for the result of one that others wait for too. A failure stays with the source."""
+    waiting: Deferred[T] = Deferred()
+
+    def pass_on(result: T) -> T:
+        waiting.callback(result)
+        return result
+
+    source.addCallback(pass_on)
+    return waiting
+
+
+def keep_steady_time(reactor: Any) -> None:  # Any: Twisted has no one interface for a reactor
+    """
+    Let a reactor's timers follow the monotonic clock.
+
+    Twisted's own follow the time of day: a clock that is set back by a day holds every timer for a day.
+    """
+    reactor.seconds = time.monotonic

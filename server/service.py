@@ -7,11 +7,12 @@ from sqlite3 import Connection
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..runtime.database import DatabaseError
-from ..runtime.doors import returns_deferred
+from ..runtime.doors import returns_deferred, shared
 from ..runtime.writer import WriterThread
 from .composition import Server, build_server, open_server_database
 from .errors import StartFailed
@@ -54,6 +55,7 @@ class ServerService(Service):
         self._threads: list[WriterThread] = []
         self._failed: BaseException | None = None
         self._is_open = False
+        self._listening: Deferred[None] = succeed(None)
 
     def startService(self) -> None:
         """Raises StartFailed."""
@@ -61,13 +63,24 @@ class ServerService(Service):
             site = self._open()
         except DatabaseError as error:
             raise StartFailed(str(error)) from error
-        self._listen(site).addErrback(self._note)
+        self._listening = self._listen(site).addErrback(self._note)
         if self._failed is not None:
             for thread in self._threads:
                 thread.stop()
             raise self._failed
         self._is_open = True
         super().startService()
+
+    async def when_ready(self) -> None:
+        """Returns once the server listens."""
+        await shared(self._listening)
+
+    async def vitals(self) -> str:
+        """How the server is, in one line; this goes through the database's thread, so it comes as long as that works."""
+        if not self.running or not self._threads:
+            return "stopping"
+        await self._threads[0].run(lambda: None)
+        return "takes exchanges"
 
     @returns_deferred
     async def stopService(self) -> None:

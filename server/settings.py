@@ -1,16 +1,15 @@
 """The server's configuration file as values (conf/server.toml is a sample, docs/server.md explains each option)."""
 
+import os
 from pathlib import Path
 
 from attrs import Factory, frozen
 
-from ..runtime.settings import OCTETS, SECONDS, SettingsError, load, option
-from ..runtime.toml_source import Problem
+from ..runtime.secret import read_secret
+from ..runtime.settings import OCTETS, SECONDS, load, option
 from ..wire.http import MAX_EXCHANGE_OCTETS
 from ..wire.message import TYPE_RULE, is_type
 from .policy import BUNDLED_TYPES, CORE_TYPES, AcceptedTypes, Account, Policy
-
-_MAX_SECRET_OCTETS = 4096
 
 
 def _check_type(name: str) -> None:
@@ -108,7 +107,11 @@ def policy_of(settings: ServerSettings) -> Policy:
     accounts = {
         name: Account(
             name=name,
-            registration_key=_secret(account.registration_key, account.registration_key_file),
+            registration_key=_secret(
+                account.registration_key,
+                account.registration_key_file,
+                f"account.{name}.registration-key-file",
+            ),
             auto_accept=account.auto_accept,
             max_pending=account.max_pending,
         )
@@ -123,22 +126,8 @@ def api_token_of(settings: ServerSettings) -> str | None:
 
     Raises SettingsError.
     """
-    return _secret(settings.server.api_token, settings.server.api_token_file)
+    return _secret(settings.server.api_token, settings.server.api_token_file, "server.api-token-file")
 
 
-def _secret(given: str | None, file: Path | None) -> str | None:
-    if file is None:
-        return given
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(_MAX_SECRET_OCTETS).decode().strip()
-        _check_secret(text)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise SettingsError(
-            [Problem(file=file, text=f"cannot be read: {reason}; check the path and who may read it")]
-        ) from None
-    except ValueError:
-        text = "must hold a secret of printable text on one line"
-        raise SettingsError([Problem(file=file, text=text)]) from None
-    return text
+def _secret(given: str | None, file: Path | None, option: str) -> str | None:
+    return given if file is None else read_secret(file, option=option, environ=os.environ)

@@ -6,6 +6,7 @@ from typing import ClassVar
 from twisted.application.service import IService
 from twisted.python import usage
 
+from ..runtime.doors import keep_steady_time
 from ..runtime.settings import SettingsError
 from .listeners import Listeners
 from .service import ServerService
@@ -36,6 +37,7 @@ def makeService(options: usage.Options) -> IService:
     """
     from twisted.internet import reactor
 
+    keep_steady_time(reactor)
     try:
         settings = load_settings(Path(options["config"]))
         policy, api_token = policy_of(settings), api_token_of(settings)

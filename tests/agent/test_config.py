@@ -144,7 +144,7 @@ def test_key_in_a_file(file: Path) -> None:
     file.write_text('[server]\nurl = "https://a/"\nregistration-key-file = "key"')
     (file.parent / "key").write_text("s3cret\n")
 
-    assert registration_key(load_config(file).server) == "s3cret"
+    assert registration_key(load_config(file).server, {}) == "s3cret"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"one\ntwo\n", b"\xff"])
@@ -154,5 +154,7 @@ def test_wrong_key_file(file: Path, content: bytes | None) -> None:
     if content is not None:
         (file.parent / "key").write_bytes(content)
 
-    with pytest.raises(SettingsError, match="put the account's registration key into it"):
-        registration_key(load_config(file).server)
+    with pytest.raises(
+        SettingsError, match=r"server\.registration-key-file.*(check the path|put the secret into it)"
+    ):
+        registration_key(load_config(file).server, {})

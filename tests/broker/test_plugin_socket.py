@@ -1,6 +1,7 @@
 """The listening socket, from start to stop: in memory where that will do, with real sockets where it will not."""
 
 import os
+import socket
 import stat
 import tempfile
 from collections.abc import Callable
@@ -180,7 +181,7 @@ class SocketTests(TestCase):
         await self.writer.stop()
         self.socket.store.close()
 
-    def service_for(self, uid: int) -> PluginSocket:
+    def service_for(self, uid: int, *, inherited: int | None = None) -> PluginSocket:
         clock = _real()
         grant = Grant(name="load", uids=frozenset({uid}), sends=frozenset({"load"}))
         intake = Intake(store=self.socket.store, writer=self.writer, clock=clock, now=clock.seconds)
@@ -191,7 +192,7 @@ class SocketTests(TestCase):
             clock=clock,
             grants=Grants([grant], operators=()),
         )
-        return PluginSocket(reactor=clock, broker=parts, path=self.path)
+        return PluginSocket(reactor=clock, broker=parts, path=self.path, inherited=inherited)
 
     def connection(self) -> BrokerConnection:
         clock = _real()
@@ -240,6 +241,31 @@ class SocketTests(TestCase):
         await waiting
 
         assert [message["value"] for message in self.socket.stored()] == [1, 2]
+
+    @returns_deferred
+    async def test_socket_of_the_service_manager(self) -> None:
+        """A socket that is passed in is listened on, and its file stays when the broker stops: it is not ours."""
+        await self.service.stopService()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as passed:
+            passed.bind(self.path)
+            passed.listen()
+            self.service = self.service_for(os.getuid(), inherited=passed.fileno())
+            self.service.startService()
+            connection = self.connection()
+
+            await connection.send("load", {**LOAD, "value": 3})
+            await connection.stop()
+            await self.service.stopService()
+
+            assert [message["value"] for message in self.socket.stored()] == [3]
+            assert os.path.exists(self.path)
+
+    def test_no_socket_of_the_service_manager(self) -> None:
+        """A descriptor that is none is named as such."""
+        other = self.service_for(os.getuid(), inherited=9999)
+
+        with pytest.raises(SocketUnusable, match="see its socket unit"):
+            other.startService()
 
     @returns_deferred
     async def test_foreign_user(self) -> None:

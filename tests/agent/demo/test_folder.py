@@ -33,7 +33,7 @@ def test_configurations_load(folder: DemoFolder) -> None:
     assert config.broker.socket == folder.socket
     assert api_token_of(settings) == folder.api_token()
     account = policy_of(settings).accounts[config.server.account_name or ""]
-    assert account.registration_key == registration_key(config.server)
+    assert account.registration_key == registration_key(config.server, {})
     assert account.auto_accept
 
 
