@@ -62,7 +62,7 @@ proxy = "none"
 [exchange]
 interval = "2 s"
 urgent-interval = "1 s"
-backoff-base = "500 ms"
+backoff-base = "1 s"
 backoff-cap = "2 s"
 """
 _COUNTING_MANIFEST = f"""\
