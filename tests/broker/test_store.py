@@ -3,7 +3,14 @@
 from pathlib import Path
 
 import pytest
+from attrs import fields
 
+from fieldpost.broker import receipts
+from fieldpost.broker.dead_letters import MAX_DEAD_LETTERS
+from fieldpost.broker.feeds import FEEDS_KEPT
+from fieldpost.broker.lanes import MAX_LANES
+from fieldpost.broker.operations import OPERATIONS_KEPT
+from fieldpost.broker.records import StoreLimits
 from fieldpost.broker.sessions import MAX_SESSIONS
 from fieldpost.broker.store import Store
 from fieldpost.wire.api import OLDEST_SERVER_API
@@ -241,3 +248,41 @@ class TestStatus:
         store.commit_answer(answer(9, {"type": "x"}))
 
         assert (store.status().sequence, store.status().server_sequence, store.status().incoming) == (9, 1, 1)
+
+
+class TestPage:
+    """docs/store.md says what is true."""
+
+    @pytest.fixture
+    def page(self) -> str:
+        page = Path(__file__).parents[2] / "docs" / "store.md"
+        if not page.exists():
+            pytest.skip("the documentation is not here")
+        return page.read_text()
+
+    def test_tables(self, page: str) -> None:
+        """Every table is named."""
+        connection = open_store()._file._connection
+        assert connection
+        rows = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+
+        missing = [name for (name,) in rows if f"`{name}`" not in page and not name.startswith("sqlite_")]
+
+        assert not missing
+
+    def test_settings(self, page: str) -> None:
+        """Every limit is named."""
+        assert not [field.name for field in fields(StoreLimits) if f"`{field.name}`" not in page]
+
+    def test_receipts(self, page: str) -> None:
+        """Every reason of a receipt is named."""
+        reasons = [value for name, value in vars(receipts).items() if name.isupper() and name != "RECEIPT"]
+
+        assert {"size", "corrupt"} <= {reason for reason in reasons if isinstance(reason, str)}
+        assert not [reason for reason in reasons if isinstance(reason, str) and f"`{reason}`" not in page]
+
+    def test_figures(self, page: str) -> None:
+        """The figures are those of the code."""
+        figures = (MAX_DEAD_LETTERS, FEEDS_KEPT, OPERATIONS_KEPT, MAX_LANES + 1)
+
+        assert not [figure for figure in figures if f"{figure:,}" not in page]

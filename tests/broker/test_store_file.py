@@ -149,6 +149,18 @@ class TestFull:
         with closing(open_store(str(tmp_path / "store"))) as store:
             assert len(begin(store).messages) == 1
 
+    @pytest.mark.parametrize("reserve_octets", [0, 50_000])
+    def test_no_room_to_open(self, tmp_path: Path, reserve_octets: int) -> None:
+        """A store that cannot even be opened says why, after giving its reserve for it."""
+        path = str(tmp_path / "store")
+        open_store(path, reserve_octets=reserve_octets).close()
+
+        with file_limit(100), pytest.raises(DatabaseFull, match="free space"):
+            open_store(path, reserve_octets=reserve_octets)
+
+        assert not (tmp_path / "store.reserve").exists()
+        open_store(path, reserve_octets=reserve_octets).close()
+
     def test_log_cannot_be_emptied(self, tmp_path: Path) -> None:
         """A reader in the way of the log is no reason to fail."""
         store = open_store(str(tmp_path / "store"), reserve_octets=50_000)
