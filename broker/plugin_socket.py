@@ -1,6 +1,7 @@
 """Where plugin processes connect: the listening UNIX socket, from start to stop."""
 
 import os
+import stat
 from collections.abc import Callable
 from socket import AF_UNIX
 from typing import Any
@@ -82,9 +83,12 @@ class PluginSocket(Service):
         return port
 
     def _adopt(self, descriptor: int) -> IListeningPort:
+        """Twisted opens the file of any port to everybody; this one has the mode that its unit gave it, and keeps it."""
         try:
             os.set_blocking(descriptor, False)
+            mode = stat.S_IMODE(os.stat(self._file.path).st_mode)
             port: IListeningPort = self._reactor.adoptStreamPort(descriptor, AF_UNIX, self._factory)
+            os.chmod(self._file.path, mode)
         except OSError as error:
             raise SocketUnusable(
                 f"the socket that the service manager passed cannot be used: {error}; see its socket unit"

@@ -248,12 +248,14 @@ class SocketTests(TestCase):
         await self.service.stopService()
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as passed:
             passed.bind(self.path)
+            os.chmod(self.path, 0o620)
             passed.listen()
             self.service = self.service_for(os.getuid(), inherited=passed.fileno())
             self.service.startService()
             connection = self.connection()
 
             await connection.send("load", {**LOAD, "value": 3})
+            assert stat.S_IMODE(os.stat(self.path).st_mode) == 0o620
             await connection.stop()
             await self.service.stopService()
 
