@@ -54,7 +54,7 @@ auto-accept = true
 _AGENT_SETTINGS = """\
 [server]
 url = "https://127.0.0.1:8443/message-system"
-ca-file = "ca.pem"
+ca-file = "/etc/fieldpost/ca.pem"
 account-name = "main"
 registration-key-file = "registration-key"
 proxy = "none"
