@@ -21,25 +21,25 @@ from twisted.logger import Logger
 from .. import __version__
 from ..broker.backoff import Backoff
 from ..broker.bus import Bus
+from ..broker.carriage.http import HttpTransport
+from ..broker.carriage.line import Timeouts
+from ..broker.carriage.proxy import Proxies
+from ..broker.carriage.transport import Nowhere
+from ..broker.carriage.trust import Trust
 from ..broker.delivery import Delivery
 from ..broker.exchange import Exchange, ExchangeLimits
-from ..broker.grants import Grants
 from ..broker.handlers import Handlers
 from ..broker.handover import HandoverLimits
-from ..broker.http import HttpTransport
-from ..broker.intake import Intake
-from ..broker.line import Timeouts
-from ..broker.plugin_link import Broker
-from ..broker.plugin_socket import PluginSocket
-from ..broker.proxy import Proxies
+from ..broker.local.grants import Grants
+from ..broker.local.intake import Intake
+from ..broker.local.plugin_link import Broker
+from ..broker.local.plugin_socket import PluginSocket
 from ..broker.reactions import Reactions
-from ..broker.records import StoreLimits
 from ..broker.registration import Account, Registration
 from ..broker.schedule import Intervals, Schedule
 from ..broker.status import Record, Status
+from ..broker.store.records import StoreLimits
 from ..broker.timetable import Timetable
-from ..broker.transport import Nowhere
-from ..broker.trust import Trust
 from ..runtime.activation import inherited_socket
 from ..runtime.doors import returns_deferred, shared
 from ..runtime.settings import SettingsError

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from .. import __version__
-from ..broker.intake import Intake
+from ..broker.local.intake import Intake
 from ..broker.status import Status
 from ..runtime.writer import Writer
 from .config import AgentConfig

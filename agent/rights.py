@@ -3,7 +3,7 @@
 import pwd
 from collections.abc import Iterable
 
-from ..broker.grants import Grant, Grants
+from ..broker.local.grants import Grant, Grants
 from ..runtime.settings import SettingsError
 from ..runtime.toml_source import Problem
 from .manifest import Manifest

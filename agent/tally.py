@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..broker.records import Answer, Batch, Conclusion, OperationResult, Outgoing, Settlement
-from ..broker.store import Store
+from ..broker.store.records import Answer, Batch, Conclusion, OperationResult, Outgoing, Settlement
+from ..broker.store.store import Store
 from ..wire.local import Stored
 from ..wire.message import OPERATION_RESULT, Message
 from ..wire.sequence import Verdict

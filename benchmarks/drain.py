@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from fieldpost.broker.records import Batch, NewMessage, StoreLimits
-from fieldpost.broker.store import Store
-from fieldpost.wire import cbor
-
 from installation import Installation, wait_until
 from report import Result, Target, show
+
+from fieldpost.broker.store.records import Batch, NewMessage, StoreLimits
+from fieldpost.broker.store.store import Store
+from fieldpost.wire import cbor
 
 OCTETS = 300
 BATCH = 1_000
@@ -62,7 +62,9 @@ def _arrived(installation: Installation) -> int:
 
 
 def _rate(installation: Installation) -> float:
-    first, last = installation.ask_server("SELECT min(received), max(received) FROM message WHERE type = ?", TYPE)
+    first, last = installation.ask_server(
+        "SELECT min(received), max(received) FROM message WHERE type = ?", TYPE
+    )
     (behind_first,) = installation.ask_server(
         "SELECT count(*) FROM message WHERE type = ? AND received > ?", TYPE, first
     )

@@ -81,12 +81,12 @@ def run_broker(folder: str) -> None:
     """A broker's store and plugin socket, and nothing else."""
     from twisted.internet import reactor
 
-    from fieldpost.broker.grants import Grant, Grants
-    from fieldpost.broker.intake import Intake
-    from fieldpost.broker.plugin_link import Broker
-    from fieldpost.broker.plugin_socket import PluginSocket
-    from fieldpost.broker.records import StoreLimits
-    from fieldpost.broker.store import Store
+    from fieldpost.broker.local.grants import Grant, Grants
+    from fieldpost.broker.local.intake import Intake
+    from fieldpost.broker.local.plugin_link import Broker
+    from fieldpost.broker.local.plugin_socket import PluginSocket
+    from fieldpost.broker.store.records import StoreLimits
+    from fieldpost.broker.store.store import Store
     from fieldpost.runtime.writer import WriterThread
 
     clock: Any = reactor

@@ -17,7 +17,9 @@ NAMES = ("store", "local", "intake", "drain", "memory")
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="less of everything, for a look")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
     parser.add_argument("names", nargs="*", choices=[[], *NAMES], help="which; all, when none is named")

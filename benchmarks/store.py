@@ -25,8 +25,8 @@ from uuid import uuid4
 
 from report import Result, Target, show
 
-from fieldpost.broker.records import Answer, Batch, NewMessage, StoreLimits
-from fieldpost.broker.store import Store
+from fieldpost.broker.store.records import Answer, Batch, NewMessage, StoreLimits
+from fieldpost.broker.store.store import Store
 from fieldpost.wire import cbor
 from fieldpost.wire.api import OLDEST_SERVER_API
 

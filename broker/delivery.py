@@ -21,13 +21,13 @@ from ..runtime.writer import Writer
 from ..wire.errors import Malformed
 from ..wire.message import RESYNCHRONIZE, SUCCEEDED
 from .bus import MESSAGE, Bus, Forget
+from .carriage.wording import printable
 from .handlers import DeliverCall, Handlers, Reaction
 from .handover import Handover, HandoverLimits
-from .records import Incoming, OperationResult
 from .schedule import Urgency
 from .status import Record
-from .store import Store
-from .wording import printable
+from .store.records import Incoming, OperationResult
+from .store.store import Store
 
 PAGE = 50
 """Messages read from the inbox at a time."""

@@ -48,15 +48,15 @@ from ..wire.message import RECEIPT, REGISTER
 from ..wire.payload import ServerPayload
 from ..wire.sequence import Verdict
 from .bus import EXCHANGE_DUE, Bus, Details
+from .carriage.transport import Answered, Refused, Reply, Transport, Unreachable
 from .delivery import Delivery
 from .handlers import Handlers
 from .parcel import Parcel, pack
-from .records import Answer, Settlement
 from .schedule import Bad, Good, Urgency
 from .status import Exchanged, Failed, Record, Result
-from .store import Store
+from .store.records import Answer, Settlement
+from .store.store import Store
 from .timetable import Timetable
-from .transport import Answered, Refused, Reply, Transport, Unreachable
 
 _LEVEL_UNKNOWN = 404
 _CANNOT_TAKE = (400, 413, 422)

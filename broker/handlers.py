@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from ..wire.local import Outcome
 from ..wire.message import Message
 from .bus import Forget
-from .records import Incoming
+from .store.records import Incoming
 
 Reaction = Callable[[Incoming], Awaitable[None]]
 """

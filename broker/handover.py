@@ -31,11 +31,11 @@ from ..wire.local import FAILED, NOT_HANDLED, Outcome
 from ..wire.message import FAILED as OPERATION_FAILED
 from ..wire.message import SUCCEEDED as OPERATION_SUCCEEDED
 from .bus import Forget
+from .carriage.wording import printable
 from .handlers import DeliverCall, Handlers, Recipient
-from .records import Conclusion, Incoming, OperationResult
 from .schedule import Urgency
-from .store import Store
-from .wording import printable
+from .store.records import Conclusion, Incoming, OperationResult
+from .store.store import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")

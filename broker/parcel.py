@@ -7,9 +7,9 @@ from ..wire.digest import types_digest
 from ..wire.errors import RemoteProtocolError
 from ..wire.message import Message, check_message
 from ..wire.payload import ClientPayload
-from .records import Outgoing, QueuedMessage
-from .store import Store
-from .transport import Request
+from .carriage.transport import Request
+from .store.records import Outgoing, QueuedMessage
+from .store.store import Store
 
 
 @frozen(kw_only=True)

@@ -34,13 +34,13 @@ from ..wire.message import (
 from ..wire.payload import MAX_TYPES, WRECK
 from ..wire.schema import INTEGER, TEXT, field_of, from_map, list_of, optional
 from .bus import Bus
+from .carriage.wording import printable
 from .handlers import Handlers
-from .records import Incoming
 from .registration import Registration
 from .schedule import Urgency, clamp_interval
-from .store import Store
+from .store.records import Incoming
+from .store.store import Store
 from .timetable import Timetable
-from .wording import printable
 
 _FITS_A_HEADER = re.compile(rb"[\x21-\x7e]{1,1024}\Z")
 _COLUMN_END = 2**62

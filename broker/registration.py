@@ -16,9 +16,9 @@ from ..runtime.writer import Writer
 from ..wire.local import ACCEPTANCE_CHANGED, PRE_EXCHANGE
 from ..wire.message import REGISTER, Message
 from .bus import Bus, Details
-from .records import State
 from .schedule import Urgency
-from .store import Store
+from .store.records import State
+from .store.store import Store
 
 
 @frozen(kw_only=True)

@@ -7,9 +7,9 @@ from attrs import asdict, frozen
 
 from ..runtime.database import DatabaseError
 from ..runtime.writer import Writer
-from .records import State, StoreStatus
 from .registration import Registration
-from .store import Store
+from .store.records import State, StoreStatus
+from .store.store import Store
 from .timetable import Timetable
 
 

@@ -10,16 +10,16 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect
 
 from fieldpost.broker.bus import Bus
-from fieldpost.broker.grants import Grant, Grants
-from fieldpost.broker.intake import Intake, IntakeLimits
-from fieldpost.broker.peer import Peer
-from fieldpost.broker.plugin_link import Broker, DeliverCall, LinkLimits, Links, PluginLink
-from fieldpost.broker.store import Store
+from fieldpost.broker.local.grants import Grant, Grants
+from fieldpost.broker.local.intake import Intake, IntakeLimits
+from fieldpost.broker.local.peer import Peer
+from fieldpost.broker.local.plugin_link import Broker, DeliverCall, LinkLimits, Links, PluginLink
+from fieldpost.broker.store.store import Store
 from fieldpost.runtime.amp import CallProtocol
 from fieldpost.wire import cbor
 from fieldpost.wire.local import Hello, Nothing, Outcome, Send, Welcome
 from fieldpost.wire.message import Message
-from tests.broker.stores import START, open_store
+from tests.broker.store.stores import START, open_store
 from tests.fakes import InlineWriter
 
 P = ParamSpec("P")

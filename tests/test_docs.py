@@ -7,7 +7,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("wire", "runtime", "broker", "plugins", "server", "agent", "testing", "conf", "benchmarks", "docs", "tests")
+FOLDERS = (
+    "wire",
+    "runtime",
+    "broker",
+    "plugins",
+    "server",
+    "agent",
+    "testing",
+    "conf",
+    "benchmarks",
+    "docs",
+    "tests",
+)
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 FILE = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*)`")
@@ -63,6 +75,10 @@ def test_each_page_of_the_documentation_can_be_reached_from_the_readme() -> None
 
 def test_the_repository_holds_no_build_products() -> None:
     """What is made is not kept."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
 
-    assert not [name for name in listed if name.endswith((".pyc", ".whl", ".deb")) or name.startswith("build/")]
+    assert not [
+        name for name in listed if name.endswith((".pyc", ".whl", ".deb")) or name.startswith("build/")
+    ]

@@ -36,7 +36,9 @@ def test_a_wheel_holds_the_folders_and_nothing_of_the_root(tmp_path: Path) -> No
     """Setup scripts, tests and benchmarks stay out of an installed Fieldpost; schemas and the twistd plugin are in."""
     source = tmp_path / "source"
     source.mkdir()
-    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    files = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
     for name in files or [str(p.relative_to(ROOT)) for p in ROOT.rglob("*") if p.is_file()]:
         target = source / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -50,5 +52,5 @@ def test_a_wheel_holds_the_folders_and_nothing_of_the_root(tmp_path: Path) -> No
     assert {n.split("/")[0] for n in names} == {"fieldpost", "twisted"}
     assert {n.split("/")[1] for n in names if n.startswith("fieldpost/")} == {"__init__.py", *FOLDERS}
     assert "twisted/plugins/fieldpost_plugin.py" in names
-    for folder in ("broker", "server"):
+    for folder in ("broker/store", "server"):
         assert any(n.startswith(f"fieldpost/{folder}/schema/") and n.endswith(".sql") for n in names)

@@ -19,9 +19,9 @@ from fieldpost.agent.config import AgentConfig, load_config
 from fieldpost.agent.manifest import Manifest
 from fieldpost.agent.rights import grants_of
 from fieldpost.agent.threads import Threads
-from fieldpost.broker.grants import GrantInvalid
-from fieldpost.broker.peer import Peer
-from fieldpost.broker.socket_file import SocketUnusable
+from fieldpost.broker.local.grants import GrantInvalid
+from fieldpost.broker.local.peer import Peer
+from fieldpost.broker.local.socket_file import SocketUnusable
 from fieldpost.runtime.doors import returns_deferred
 from fieldpost.runtime.settings import SettingsError
 from fieldpost.wire.local import Refused

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from fieldpost.agent.tally import MAX_TYPES, OTHERS, TalliedStore, Tally
-from fieldpost.broker.records import Answer, Batch, NewMessage, StoreLimits
+from fieldpost.broker.store.records import Answer, Batch, NewMessage, StoreLimits
 from fieldpost.wire import cbor
 from fieldpost.wire.api import NEWEST_SERVER_API
 from fieldpost.wire.local import MALFORMED, Refusal, Stored

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from fieldpost.broker.backoff import Backoff
 from fieldpost.broker.bus import Bus, Details
+from fieldpost.broker.carriage.transport import Answered, Refused, Reply, Request, Transport, Unreachable
 from fieldpost.broker.delivery import Delivery
 from fieldpost.broker.exchange import Exchange, ExchangeLimits
 from fieldpost.broker.handlers import Handlers
@@ -20,9 +21,8 @@ from fieldpost.broker.reactions import Reactions
 from fieldpost.broker.registration import Account, Registration
 from fieldpost.broker.schedule import Intervals, Schedule
 from fieldpost.broker.status import Record, Result, Status
-from fieldpost.broker.store import Store
+from fieldpost.broker.store.store import Store
 from fieldpost.broker.timetable import Timetable
-from fieldpost.broker.transport import Answered, Refused, Reply, Request, Transport, Unreachable
 from fieldpost.wire import cbor
 from fieldpost.wire.api import NEWEST_SERVER_API, OLDEST_SERVER_API, ApiLevel
 from fieldpost.wire.digest import types_digest
@@ -30,7 +30,7 @@ from fieldpost.wire.local import DONE, EVENTS, Outcome
 from fieldpost.wire.message import Message
 from fieldpost.wire.payload import ClientPayload, ServerPayload
 from fieldpost.wire.sequence import admit
-from tests.broker.stores import clock_at, open_store
+from tests.broker.store.stores import clock_at, open_store
 from tests.fakes import InlineWriter
 
 P = ParamSpec("P")

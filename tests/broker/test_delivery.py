@@ -6,13 +6,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from fieldpost.broker.delivery import PAGE
-from fieldpost.broker.records import Conclusion, Incoming
+from fieldpost.broker.store.records import Conclusion, Incoming
 from fieldpost.runtime.database import DatabaseFull
 from fieldpost.wire import cbor
 from fieldpost.wire.errors import Malformed
 from fieldpost.wire.message import FAILED, SUCCEEDED, Message
 from tests.broker.fakes import FailingWriter, HeldWriter, RecordingPlugin, Rig, result_of, started
-from tests.broker.stores import answer, begin, bodies, open_store, receipts
+from tests.broker.store.stores import answer, begin, bodies, open_store, receipts
 
 
 def arrive(rig: Rig, *messages: Message) -> None:

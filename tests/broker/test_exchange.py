@@ -6,9 +6,9 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import capturedLogs
 
+from fieldpost.broker.carriage.transport import Refused, Reply, Request, Unreachable
 from fieldpost.broker.exchange import ExchangeLimits
 from fieldpost.broker.status import Exchanged, Failed
-from fieldpost.broker.transport import Refused, Reply, Request, Unreachable
 from fieldpost.runtime.database import DatabaseFull
 from fieldpost.wire.api import NEWEST_SERVER_API, OLDEST_SERVER_API
 from fieldpost.wire.message import Message
@@ -25,7 +25,17 @@ from tests.broker.fakes import (
     says,
     started,
 )
-from tests.broker.stores import NEWER_API, START, add, add_values, answer, begin, clock_at, new, open_store
+from tests.broker.store.stores import (
+    NEWER_API,
+    START,
+    add,
+    add_values,
+    answer,
+    begin,
+    clock_at,
+    new,
+    open_store,
+)
 
 AWAY = Unreachable(reason="nothing listens there; start it")
 

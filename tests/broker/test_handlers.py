@@ -3,7 +3,7 @@
 from twisted.internet.defer import Deferred
 
 from fieldpost.broker.handlers import Handlers
-from fieldpost.broker.records import Incoming
+from fieldpost.broker.store.records import Incoming
 from fieldpost.wire.local import Outcome
 from fieldpost.wire.message import Message
 

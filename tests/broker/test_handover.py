@@ -14,7 +14,7 @@ from fieldpost.wire.local import DONE, FAILED, NOT_HANDLED, Outcome
 from fieldpost.wire.message import FAILED as OPERATION_FAILED
 from fieldpost.wire.message import SUCCEEDED, Message
 from tests.broker.fakes import FailingWriter, RecordingPlugin, Rig, result_of, started
-from tests.broker.stores import answer, begin, bodies
+from tests.broker.store.stores import answer, begin, bodies
 
 GONE = Disconnected("the process is gone")
 NEVER = Intervals(normal=604_800.0, urgent=604_800.0)

@@ -1,11 +1,11 @@
 """What one payload carries."""
 
 from fieldpost.broker.parcel import pack
-from fieldpost.broker.records import NewMessage
-from fieldpost.broker.store import Store
+from fieldpost.broker.store.records import NewMessage
+from fieldpost.broker.store.store import Store
 from fieldpost.wire import cbor
 from fieldpost.wire.digest import types_digest
-from tests.broker.stores import ACCEPTED, NEWER_API, START, add, add_values, answer, begin, open_store
+from tests.broker.store.stores import ACCEPTED, NEWER_API, START, add, add_values, answer, begin, open_store
 
 TYPES = ("accepted-types", "set-id")
 

@@ -9,7 +9,7 @@ from fieldpost.broker.schedule import MAX_INTERVAL, MIN_INTERVAL
 from fieldpost.wire.message import Message
 from fieldpost.wire.payload import ServerPayload
 from tests.broker.fakes import ACCOUNT, Rig, ScriptedTransport, payload, says, started
-from tests.broker.stores import add_values, open_store
+from tests.broker.store.stores import add_values, open_store
 
 URGENT = 60.0
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from fieldpost.broker.transport import Unreachable
+from fieldpost.broker.carriage.transport import Unreachable
 from tests.broker.fakes import ACCOUNT, Rig, ScriptedTransport, SteadyRandom, says, started
-from tests.broker.stores import add_values, open_store
+from tests.broker.store.stores import add_values, open_store
 
 REGISTER = {"type": "accepted-types", "types": ["register"]}
 

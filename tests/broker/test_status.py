@@ -2,11 +2,11 @@
 
 from twisted.logger import capturedLogs
 
-from fieldpost.broker.transport import Refused, Unreachable
+from fieldpost.broker.carriage.transport import Refused, Unreachable
 from fieldpost.runtime.database import DatabaseFull
 from fieldpost.wire import cbor
 from tests.broker.fakes import FailingWriter, RecordingPlugin, SteadyRandom, says, started
-from tests.broker.stores import START, add_values
+from tests.broker.store.stores import START, add_values
 
 
 def test_after_a_good_exchange() -> None:

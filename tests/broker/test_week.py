@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 
+from fieldpost.broker.carriage.transport import Refused, Request, Unreachable
 from fieldpost.broker.exchange import ExchangeLimits
-from fieldpost.broker.store import Store
-from fieldpost.broker.transport import Refused, Request, Unreachable
+from fieldpost.broker.store.store import Store
 from fieldpost.runtime.amp import Disconnected
 from fieldpost.wire.local import DONE, FAILED, Outcome
 from fieldpost.wire.message import Message
 from tests.broker.fakes import ACCOUNT, FAIR, ModelServer, Rig, Weather
-from tests.broker.stores import add, clock_at, new, open_store
+from tests.broker.store.stores import add, clock_at, new, open_store
 from tests.fakes import InlineWriter
 
 P = ParamSpec("P")

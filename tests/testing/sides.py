@@ -9,12 +9,12 @@ from twisted.internet.task import Clock
 from twisted.test.iosim import FakeTransport, IOPump, connect
 
 from fieldpost.broker.bus import Bus
-from fieldpost.broker.grants import EVERY_TYPE, Grant, Grants
-from fieldpost.broker.intake import Intake
-from fieldpost.broker.peer import Peer
-from fieldpost.broker.plugin_link import Broker as BrokerParts
-from fieldpost.broker.plugin_link import DeliverCall, Links, PluginLink
-from fieldpost.broker.store import Store
+from fieldpost.broker.local.grants import EVERY_TYPE, Grant, Grants
+from fieldpost.broker.local.intake import Intake
+from fieldpost.broker.local.peer import Peer
+from fieldpost.broker.local.plugin_link import Broker as BrokerParts
+from fieldpost.broker.local.plugin_link import DeliverCall, Links, PluginLink
+from fieldpost.broker.store.store import Store
 from fieldpost.plugins.connection import BrokerConnection, ConnectionLimits
 from fieldpost.plugins.context import Broker
 from fieldpost.plugins.outbox import OutboxLimits
@@ -22,7 +22,7 @@ from fieldpost.testing import FakeBroker, result_of
 from fieldpost.wire import cbor
 from fieldpost.wire.local import DONE, EVENTS, Deliver, Event, Outcome
 from fieldpost.wire.message import Message
-from tests.broker.stores import open_store
+from tests.broker.store.stores import open_store
 from tests.fakes import InlineWriter
 
 MAX_WAITING = 5
