@@ -41,7 +41,7 @@ from ..broker.status import Record, Status
 from ..broker.store.records import StoreLimits
 from ..broker.timetable import Timetable
 from ..runtime.activation import inherited_socket
-from ..runtime.doors import returns_deferred, shared
+from ..runtime.doors import following, returns_deferred
 from ..runtime.settings import SettingsError
 from ..runtime.toml_source import Problem
 from ..runtime.writer import WriterThread
@@ -281,7 +281,7 @@ class BrokerService(Service):
 
     async def when_ready(self) -> None:
         """See Vital: what the last run left is taken up, and plugins can connect."""
-        await shared(self._starting)
+        await following(self._starting)
 
     async def vitals(self) -> str:
         """See Vital: this goes through the thread of the store, so it comes as long as that works."""

@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from ..runtime.doors import returns_deferred
+from ..runtime.doors import following, returns_deferred
 from .patience import wait_at_most
 
 P = ParamSpec("P")
@@ -51,7 +51,7 @@ class Activity:
 
     def ended(self, within: float) -> "Deferred[bool]":
         """Fires when all that goes on now has ended, with True, or after so many seconds with False."""
-        done = DeferredList([_follow(active) for active in self._active])
+        done = DeferredList([following(active) for active in self._active])
         return wait_at_most(done, max(0, within), self._clock)
 
     @returns_deferred
@@ -71,15 +71,3 @@ async def result_of(function: Callable[..., Any], /, *args: Any, **kwargs: Any) 
     """What a function that may be plain or asynchronous gives in the end. Any: it is the plugin author's."""
     result = function(*args, **kwargs)
     return await result if isawaitable(result) else result
-
-
-def _follow(followed: "Deferred[Any]") -> "Deferred[None]":
-    """Fires when the other does; leaves what it fires with alone."""
-    follower: Deferred[None] = Deferred()
-
-    def fired(result: Any) -> Any:
-        follower.callback(None)
-        return result
-
-    followed.addBoth(fired)
-    return follower

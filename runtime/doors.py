@@ -25,16 +25,16 @@ def returns_deferred(function: Callable[P, Coroutine[Deferred[Any], Any, T]]) ->
     return start
 
 
-def shared(source: "Deferred[T]") -> "Deferred[T]":
-    """One more Deferred for the result of one that others wait for too. A failure stays with the source."""
-    waiting: Deferred[T] = Deferred()
+def following(followed: "Deferred[Any]") -> "Deferred[None]":
+    """Fires when the other does, however that ends; leaves what it fires with alone. Any: that is its owner's."""
+    follower: Deferred[None] = Deferred()
 
-    def pass_on(result: T) -> T:
-        waiting.callback(result)
+    def fired(result: Any) -> Any:
+        follower.callback(None)
         return result
 
-    source.addCallback(pass_on)
-    return waiting
+    followed.addBoth(fired)
+    return follower
 
 
 def keep_steady_time(reactor: Any) -> None:  # Any: Twisted has no one interface for a reactor

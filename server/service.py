@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..runtime.database import DatabaseError
-from ..runtime.doors import returns_deferred, shared
+from ..runtime.doors import following, returns_deferred
 from ..runtime.writer import WriterThread
 from .composition import Server, build_server, open_server_database
 from .errors import StartFailed
@@ -73,7 +73,7 @@ class ServerService(Service):
 
     async def when_ready(self) -> None:
         """Returns once the server listens."""
-        await shared(self._listening)
+        await following(self._listening)
 
     async def vitals(self) -> str:
         """How the server is, in one line; this goes through the database's thread, so it comes as long as that works."""
