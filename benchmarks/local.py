@@ -4,20 +4,20 @@ Durable add through the local socket, plugin and broker as two processes, agains
     python benchmarks/local.py [--quick] [--json]
 
 "Bursts": the plugin sends as much as the buffer takes, in batches of 1,000. "One at a time": the next message is sent
-when the one before is on the disk. Plain sqlite3 commits the same octets into the plainest table, synced alike.
+when the one before is on the disk. Plain sqlite3 commits the same octets into the plainest table, synced alike. The
+broker is the one that users run, without a server; the plugin's end is the SDK's.
 """
 
 import argparse
 import json
 import os
-import resource
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Any
@@ -26,21 +26,23 @@ from report import Result, Target, show
 
 BATCH = 1_000
 OCTETS = 300
-TEXT = "x" * (OCTETS - 36)
 ROUNDS = 5
 WINDOW = 12 * BATCH
 """Messages that the plugin leaves unanswered in a burst."""
+PLUGIN = "bench"
+CONFIG = '[broker]\nstate-dir = "broker"\nsocket = "broker.sock"\n'
+MANIFEST = 'module = "bench:Bench"\nsends = ["measured"]\n'
 
 TARGETS = {
     "bursts_per_second": Target(50_000),
-    "bursts_of_executemany": Target(0.2),
-    "singles_of_single_commits": Target(0.5),
+    "bursts_of_executemany": Target(0.20),
+    "singles_of_single_commits": Target(0.50),
 }
 
 
 def message(number: int) -> dict[str, Any]:
     """A message of OCTETS octets once encoded."""
-    return {"type": "measured", "number": 1_000_000 + number, "text": TEXT}
+    return {"type": "measured", "number": 1_000_000 + number, "text": "x" * (OCTETS - 36)}
 
 
 class Plain:
@@ -48,11 +50,11 @@ class Plain:
 
     INSERT = "INSERT INTO message (body) VALUES (?)"
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: Path) -> None:
         from fieldpost.wire import cbor
 
         self._bodies = [cbor.encode(message(number)) for number in range(BATCH)]
-        self._connection = sqlite3.connect(os.path.join(folder, "plain.db"), isolation_level=None)
+        self._connection = sqlite3.connect(folder / "plain.db", isolation_level=None)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("CREATE TABLE message (id INTEGER PRIMARY KEY, body BLOB NOT NULL)")
@@ -74,166 +76,99 @@ class Plain:
         return messages / (time.perf_counter() - started)
 
 
-# The two processes
+# The plugin's process
 
 
-def run_broker(folder: str) -> None:
-    """A broker's store and plugin socket, and nothing else."""
-    from twisted.internet import reactor
+class Feeder:
+    """The SDK's connection, fed in bursts and one at a time."""
 
-    from fieldpost.broker.local.grants import Grant, Grants
-    from fieldpost.broker.local.intake import Intake
-    from fieldpost.broker.local.plugin_link import Broker
-    from fieldpost.broker.local.plugin_socket import PluginSocket
-    from fieldpost.broker.store.records import StoreLimits
-    from fieldpost.broker.store.store import Store
-    from fieldpost.runtime.writer import WriterThread
+    def __init__(self, connection: Any, reactor: Any) -> None:
+        """Any: imported only in the plugin's process, where Twisted is to come without TLS."""
+        self._connection = connection
+        self._reactor = reactor
+        self._waiting = 0
+        self._roomy: Any = None
 
-    clock: Any = reactor
-    store = Store.open(
-        os.path.join(folder, "broker.db"),
-        limits=StoreLimits(),
-        new_id=lambda: str(uuid.uuid4()),
-        now=time.time,
-    )
-    writer = WriterThread(reactor=clock, name="store")
+    async def rounds(self, folder: Path, *, messages: int, singles: int) -> list[dict[str, float]]:
+        """Each figure next to its reference: disks change their minds within seconds."""
+        plain = Plain(folder)
+        await self.burst(messages)
+        return [await self._round(plain, messages, singles) for _ in range(ROUNDS)]
 
-    async def status() -> dict[str, Any]:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        return {"cpu_seconds": used.ru_utime + used.ru_stime, "max_rss_mib": used.ru_maxrss / 1024}
+    async def _round(self, plain: Plain, messages: int, singles: int) -> dict[str, float]:
+        found = {"executemany_per_second": plain.in_batches(messages)}
+        started, used = time.perf_counter(), time.process_time()
+        await self.burst(messages)
+        found["bursts_per_second"] = messages / (time.perf_counter() - started)
+        found["plugin_us_per_message"] = 1e6 * (time.process_time() - used) / messages
+        found["single_commits_per_second"] = plain.one_by_one(singles)
+        started = time.perf_counter()
+        for number in range(singles):
+            await self._connection.send(PLUGIN, message(number))
+        found["singles_per_second"] = singles / (time.perf_counter() - started)
+        return found
 
-    broker = Broker(
-        store=store,
-        writer=writer,
-        intake=Intake(store=store, writer=writer, clock=clock, now=time.time),
-        grants=Grants(
-            [Grant(name="bench", uids=frozenset({os.getuid()}), sends=frozenset({"measured"}))], operators=()
-        ),
-        deliveries=_Nobody(),
-        events=_Nobody(),
-        exchanges=_Nobody(),
-        status=status,
-        clock=clock,
-    )
-    PluginSocket(reactor=clock, broker=broker, path=os.path.join(folder, "broker.sock")).startService()
-    print("ready", flush=True)
-    run_profiled(clock, folder, "broker")
+    async def burst(self, messages: int) -> None:
+        """A plugin that has much to say: a batch in each turn, until much is unanswered; on when half of that is."""
+        from twisted.internet.defer import Deferred
+        from twisted.internet.task import deferLater
 
+        for first in range(0, messages, BATCH):
+            for number in range(first, first + BATCH):
+                sent = self._connection.send(PLUGIN, message(number))
+            sent.addCallback(self._answered)
+            self._waiting += BATCH
+            if self._waiting >= WINDOW:
+                self._roomy = Deferred()
+                await self._roomy
+            else:
+                await deferLater(self._reactor, 0, lambda: None)
+        await self._connection.flushed()
 
-class _Nobody:
-    """Parts of the broker that nothing is asked of here."""
-
-    def register(self, *_: object) -> Callable[[], None]:
-        return lambda: None
-
-    def listen(self, *_: object) -> Callable[[], None]:
-        return lambda: None
-
-    def request(self, *, at_once: bool) -> None:
-        """No exchange."""
+    def _answered(self, _: None) -> None:
+        self._waiting -= BATCH
+        if self._roomy is not None and self._waiting <= WINDOW // 2:
+            self._roomy, fired = None, self._roomy
+            fired.callback(None)
 
 
-def run_plugin(folder: str, *, messages: int, singles: int) -> None:
-    """A plugin process; prints what it measured as JSON."""
-    sys.modules["OpenSSL"] = None  # type: ignore[assignment]
+def run_plugin(folder: Path, *, messages: int, singles: int) -> None:
+    """Print what was measured as JSON."""
+    from fieldpost.agent.lean import leave_tls_out
+
+    leave_tls_out()
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred
     from twisted.internet.endpoints import UNIXClientEndpoint
-    from twisted.internet.task import deferLater
 
     from fieldpost.plugins.connection import BrokerConnection
 
     clock: Any = reactor
-
-    async def deliver(_: Any) -> Any:
-        raise NotImplementedError
-
     connection = BrokerConnection(
-        endpoint=UNIXClientEndpoint(clock, os.path.join(folder, "broker.sock")),
+        endpoint=UNIXClientEndpoint(clock, str(folder / "broker.sock")),
         clock=clock,
         random=Random(1),
         new_id=lambda: str(uuid.uuid4()),
-        plugins=["bench"],
+        plugins=[PLUGIN],
         events=[],
-        on_deliver=deliver,
+        on_deliver=_nothing_is_delivered,
         on_event=lambda _: None,
     )
 
-    plain = Plain(folder)
-
     async def measure_all() -> None:
-        before = await connection.status()
-        mine = time.process_time()
-        await burst()
-        after = await connection.status()
-        print(
-            json.dumps(
-                {
-                    "plugin_us_per_message": 1e6 * (time.process_time() - mine) / messages,
-                    "broker_us_per_message": 1e6 * (after["cpu_seconds"] - before["cpu_seconds"]) / messages,
-                    "rounds": [await round() for _ in range(ROUNDS)],
-                }
-            ),
-            flush=True,
-        )
+        connection.start()
+        rounds = await Feeder(connection, clock).rounds(folder, messages=messages, singles=singles)
+        print(json.dumps(rounds), flush=True)
         await connection.stop()
 
-    async def round() -> dict[str, float]:
-        """Each figure next to its reference: disks change their minds within seconds."""
-        found = {"executemany_per_second": plain.in_batches(messages)}
-        started = time.perf_counter()
-        await burst()
-        found["bursts_per_second"] = messages / (time.perf_counter() - started)
-        found["single_commits_per_second"] = plain.one_by_one(singles)
-        started = time.perf_counter()
-        for number in range(singles):
-            await connection.send("bench", message(number))
-        found["singles_per_second"] = singles / (time.perf_counter() - started)
-        return found
-
-    async def burst() -> None:
-        """A plugin that has much to say: a batch in each turn, until much is unanswered; on when half of that is."""
-        waiting = 0
-        roomy: Deferred[None] | None = None
-
-        def answered(_: None) -> None:
-            nonlocal waiting, roomy
-            waiting -= BATCH
-            if roomy is not None and waiting <= WINDOW // 2:
-                roomy, fired = None, roomy
-                fired.callback(None)
-
-        for first in range(0, messages, BATCH):
-            for number in range(first, first + BATCH):
-                sent = connection.send("bench", message(number))
-            sent.addCallback(answered)
-            waiting += BATCH
-            if waiting >= WINDOW:
-                roomy = Deferred()
-                await roomy
-            else:
-                await deferLater(clock, 0, lambda: None)
-        await connection.flushed()
-
-    def start() -> None:
-        connection.start()
-        Deferred.fromCoroutine(measure_all()).addErrback(print).addBoth(lambda _: clock.stop())
-
-    clock.callWhenRunning(start)
-    run_profiled(clock, folder, "plugin")
+    clock.callWhenRunning(
+        lambda: Deferred.fromCoroutine(measure_all()).addErrback(print).addBoth(lambda _: clock.stop())
+    )
+    clock.run()
 
 
-def run_profiled(reactor: Any, folder: str, role: str) -> None:
-    """Run the reactor; with FIELDPOST_PROFILE=FOLDER leave a profile there."""
-    into = os.environ.get("FIELDPOST_PROFILE")
-    if into is None:
-        reactor.run()
-        return
-    import cProfile
-
-    profile = cProfile.Profile()
-    profile.runcall(reactor.run)
-    profile.dump_stats(os.path.join(into, f"local-{role}.prof"))
+async def _nothing_is_delivered(_: Any) -> Any:
+    raise RuntimeError("there is no server that could send anything")
 
 
 # All of it
@@ -243,32 +178,28 @@ def measure(*, quick: bool = False) -> Result:
     """Each figure is the median of its rounds."""
     messages, singles = (20_000, 500) if quick else (60_000, 2_000)
     with tempfile.TemporaryDirectory(prefix="fieldpost-bench-") as folder:
-        found = _measure_in(folder, messages=messages, singles=singles)
-    rounds = found.pop("rounds")
+        rounds = _measure_in(Path(folder), messages=messages, singles=singles)
     for one in rounds:
         one["bursts_of_executemany"] = one["bursts_per_second"] / one["executemany_per_second"]
         one["singles_of_single_commits"] = one["singles_per_second"] / one["single_commits_per_second"]
-    figures = {**{key: median(one[key] for one in rounds) for key in rounds[0]}, **found}
+    figures = {key: median(one[key] for one in rounds) for key in rounds[0]}
     return Result(name="local", figures=figures, targets=TARGETS)
 
 
-def _measure_in(folder: str, *, messages: int, singles: int) -> dict[str, Any]:
-    here = [sys.executable, os.path.abspath(__file__), "--folder", folder]
-    broker = subprocess.Popen([*here, "--role", "broker"], stdout=subprocess.PIPE, text=True)
+def _measure_in(folder: Path, *, messages: int, singles: int) -> list[dict[str, float]]:
+    (folder / "agent.toml").write_text(CONFIG)
+    (folder / "plugins.d").mkdir()
+    (folder / "plugins.d" / f"{PLUGIN}.toml").write_text(MANIFEST)
+    start = [sys.executable, "-m", "fieldpost.agent.run", "--log-level", "error", "broker"]
+    broker = subprocess.Popen([*start, "--config", str(folder / "agent.toml")])
     try:
-        assert broker.stdout is not None
-        if broker.stdout.readline() != "ready\n":
-            raise RuntimeError("the benchmark's broker did not start; see its words above")
         sizes = ["--messages", str(messages), "--singles", str(singles)]
-        plugin = subprocess.run(
-            [*here, "--role", "plugin", *sizes], stdout=subprocess.PIPE, text=True, check=True, timeout=600
-        )
+        here = [sys.executable, os.path.abspath(__file__), "--plugin", str(folder), *sizes]
+        plugin = subprocess.run(here, stdout=subprocess.PIPE, text=True, check=True, timeout=600)
     finally:
         broker.terminate()
         broker.wait(30)
-        if broker.stdout is not None:
-            broker.stdout.close()
-    found: dict[str, Any] = json.loads(plugin.stdout)
+    found: list[dict[str, float]] = json.loads(plugin.stdout)
     return found
 
 
@@ -278,15 +209,12 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a fifth of the work")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--role", choices=("broker", "plugin"), help=argparse.SUPPRESS)
-    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    parser.add_argument("--plugin", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--messages", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--singles", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.role == "broker":
-        run_broker(options.folder)
-    elif options.role == "plugin":
-        run_plugin(options.folder, messages=options.messages, singles=options.singles)
+    if options.plugin is not None:
+        run_plugin(options.plugin, messages=options.messages, singles=options.singles)
     else:
         show([measure(quick=options.quick)], as_json=options.json)
 
