@@ -89,9 +89,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
-            self.settle()
-            self.store.close()
-            shutil.rmtree(self.folder)
+            try:
+                self.settle()
+            finally:
+                self.store.close()
+                shutil.rmtree(self.folder)
 
     # What plugins do
 
