@@ -45,7 +45,8 @@ def _who(status: Status) -> Lines:
     yield "broker", f"version {status.get('version')}, process {status.get('pid')}"
     server = status.get("server", {})
     if "url" in server:
-        yield "server", f"{server['url']}, API {server.get('api', 'unknown')}"
+        place = server["url"] or "none is configured"
+        yield "server", f"{place}, API {server.get('api', 'unknown')}"
 
 
 def _registration(status: Status) -> Lines:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fieldpost.agent.status_words import status_lines
+from fieldpost.agent.status_words import status_line, status_lines
 
 FULL: dict[str, Any] = {
     "version": "1.2",
@@ -85,3 +85,32 @@ def test_store_in_trouble() -> None:
 def test_other_version() -> None:
     """A status that lacks everything is still shown."""
     assert status_lines({})
+
+
+def test_no_server() -> None:
+    """A broker without a server says that none is configured."""
+    assert "server          none is configured" in shown(
+        server={"url": None, "api": "3.2"}, registration={"is-registered": False, "cause": "no account"}
+    )
+
+
+def test_one_line() -> None:
+    """For the service manager: what waits, and the last exchange."""
+    line = status_line(FULL)
+
+    assert line.startswith("1 pending, 2 held, 2.0 KiB; last exchange 1970-")
+    assert line.endswith("3 sent, 1 received")
+
+
+def test_one_line_of_trouble() -> None:
+    """What is wrong comes first."""
+    failing = {
+        **FULL["exchange"],
+        "failing": True,
+        "last-failure": {"at": 0.0, "cause": "no server is configured"},
+    }
+
+    line = status_line({**FULL, "exchange": failing, "registration": {"is-registered": True}})
+
+    assert "no server is configured; 1 pending" in line
+    assert status_line({**FULL, "troubles": ["the disk is slow"]}).startswith("the disk is slow; 1 pending")
