@@ -15,8 +15,9 @@ from ..runtime.writer import Writer
 from ..wire import cbor
 from ..wire.api import NEWEST_SERVER_API, OLDEST_SERVER_API, ApiLevel
 from ..wire.compression import GZIP, WORTHWHILE_OCTETS, deflate
+from ..wire.encoding import CBOR_TYPE
 from ..wire.errors import Malformed
-from ..wire.http import CBOR_TYPE, COMPUTER_ID, EXCHANGE_TOKEN, MESSAGE_API
+from ..wire.http import COMPUTER_ID, EXCHANGE_TOKEN, MESSAGE_API
 from .call import Answer, Call
 from .commits import Commits
 from .errors import Refused

@@ -9,7 +9,6 @@ EXCHANGE_TOKEN = "X-Exchange-Token"
 """The token of the last answer, when one is stored."""
 MESSAGE_API = "X-Message-API"
 """The payload's API level; a server that does not have it answers 404."""
-CBOR_TYPE = "application/cbor"
 MAX_EXCHANGE_OCTETS = 30_000_000
 """Largest body that a server takes unless configured, unpacked (landscape 1.1)."""
 

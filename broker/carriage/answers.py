@@ -14,8 +14,8 @@ from twisted.web.http_headers import Headers
 
 from ...wire.cbor import Limits, decode
 from ...wire.compression import GZIP, inflate
+from ...wire.encoding import CBOR_TYPE
 from ...wire.errors import Malformed, RemoteProtocolError, TooLarge
-from ...wire.http import CBOR_TYPE
 from ...wire.payload import ServerPayload
 from .address import Address, AddressInvalid
 from .transport import Answered, Refused, Reply, Unreachable

@@ -32,7 +32,8 @@ from zope.interface import implementer
 from ...runtime.writer import Writer
 from ...wire.cbor import encode
 from ...wire.compression import GZIP, WORTHWHILE_OCTETS, deflate
-from ...wire.http import CBOR_TYPE, COMPUTER_ID, EXCHANGE_TOKEN, MESSAGE_API, is_credential
+from ...wire.encoding import CBOR_TYPE
+from ...wire.http import COMPUTER_ID, EXCHANGE_TOKEN, MESSAGE_API, is_credential
 from .address import Address
 from .answers import MAX_REASON_OCTETS, Answer, judge, redirection, takes_gzip
 from .causes import explain, innermost, is_unanswered

@@ -9,7 +9,7 @@ import pytest
 from attrs import fields
 from twisted.protocols import amp
 
-from fieldpost.wire import cbor, http, local, message
+from fieldpost.wire import cbor, encoding, http, local, message
 from fieldpost.wire.api import CLIENT_API, NEWEST_SERVER_API, OLDEST_SERVER_API
 from fieldpost.wire.digest import types_digest
 from fieldpost.wire.local import CALLS, EVENTS, Send, Stored
@@ -106,7 +106,7 @@ def test_the_digest_table_is_true(row: list[str]) -> None:
         http.COMPUTER_ID,
         http.EXCHANGE_TOKEN,
         http.MESSAGE_API,
-        http.CBOR_TYPE,
+        encoding.CBOR_TYPE,
         *message.BROKER_TYPES,
         message.REGISTER,
         message.OPERATION_RESULT,

@@ -27,7 +27,7 @@ from fieldpost.broker.carriage.trust import Trust
 from fieldpost.wire.api import NEWEST_SERVER_API
 from fieldpost.wire.cbor import encode
 from fieldpost.wire.digest import types_digest
-from fieldpost.wire.http import CBOR_TYPE
+from fieldpost.wire.encoding import CBOR_TYPE
 from fieldpost.wire.message import Message
 from fieldpost.wire.payload import ClientPayload, ServerPayload
 
