@@ -42,6 +42,7 @@ from ..broker.store.records import StoreLimits
 from ..broker.timetable import Timetable
 from ..runtime.activation import inherited_socket
 from ..runtime.doors import following, returns_deferred
+from ..runtime.secret import place_of
 from ..runtime.settings import SettingsError
 from ..runtime.toml_source import Problem
 from ..runtime.writer import WriterThread
@@ -375,5 +376,5 @@ def _has_foreign_users(manifests: Iterable[Manifest]) -> bool:
 
 def _trust(config: AgentConfig) -> Trust:
     if config.server.ca_file is not None:
-        return Trust.in_file(str(config.server.ca_file))
+        return Trust.in_file(str(place_of(config.server.ca_file, os.environ)))
     return Trust.in_system(environ=os.environ)

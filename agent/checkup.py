@@ -5,24 +5,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..runtime.secret import read_secret
 from ..runtime.settings import SettingsError
 from ..runtime.toml_source import Problem
 from ..wire.errors import FieldpostError
-from .config import load_config, registration_key
+from .config import Server, load_config, registration_key
 from .host import load_plugin
 from .manifest import Manifest, hosts_of, load_manifests
 from .programs import agent_programs
 from .rights import grant_of
 
+CREDENTIALS = Path("/etc/credstore")
+"""Where systemd finds `fieldpost-agent.NAME`, which the broker's unit has it pass as NAME; root alone may look."""
 
-def check_configuration(file: Path) -> str:
+
+def check_configuration(file: Path, *, credentials: Path = CREDENTIALS) -> str:
     """
     One line for people when all is right.
 
     Raises SettingsError with what is not.
     """
     config = load_config(file)
-    registration_key(config.server, os.environ)
+    _check_key(config.server, credentials)
     manifests = load_manifests(config.plugins.manifests)
     agent_programs(config, manifests, file=file)
     problems = [problem for manifest in manifests if manifest.enabled for problem in _problems_of(manifest)]
@@ -30,6 +34,16 @@ def check_configuration(file: Path) -> str:
         raise SettingsError(problems)
     plugins = sum(map(len, hosts_of(manifests).values()))
     return f"{file} is right; {plugins} of {len(manifests)} plugins are enabled"
+
+
+def _check_key(server: Server, credentials: Path) -> None:
+    """As the broker would find it: it runs as a service that is passed credentials, and we do not."""
+    file = server.registration_key_file
+    stored = credentials / f"fieldpost-agent.{file.name}" if file else credentials
+    if file and not os.path.exists(file) and os.path.exists(stored):
+        read_secret(stored, option="server.registration-key-file", environ={})
+    else:
+        registration_key(server, os.environ)
 
 
 def _problems_of(manifest: Manifest) -> Sequence[Problem]:

@@ -16,7 +16,7 @@ def read_secret(file: Path, *, option: str, environ: Mapping[str, str]) -> str:
     Where the file is missing, a credential of its name that the service manager passed to this process takes its
     place (systemd's LoadCredential=). Raises SettingsError.
     """
-    place = _place(file, environ)
+    place = place_of(file, environ)
     try:
         with place.open("rb") as stream:
             text = stream.read(MAX_SECRET_OCTETS).decode().strip()
@@ -32,7 +32,8 @@ def read_secret(file: Path, *, option: str, environ: Mapping[str, str]) -> str:
     return text
 
 
-def _place(file: Path, environ: Mapping[str, str]) -> Path:
+def place_of(file: Path, environ: Mapping[str, str]) -> Path:
+    """Where a file is to be read: what the service manager passed under its name takes the place of a missing one."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
     credential = Path(folder) / file.name if folder else None
     return credential if credential is not None and credential.exists() and not file.exists() else file

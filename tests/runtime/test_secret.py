@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fieldpost.runtime.secret import read_secret
+from fieldpost.runtime.secret import place_of, read_secret
 from fieldpost.runtime.settings import SettingsError
 
 
@@ -34,6 +34,12 @@ def test_a_file_that_exists_goes_before_a_credential(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("named")
 
     assert _read(tmp_path / "key", CREDENTIALS_DIRECTORY=str(tmp_path / "credentials")) == "named"
+
+
+def test_a_file_that_is_nowhere_stays_where_it_was_named(tmp_path: Path) -> None:
+    """So that whoever misses it names that place."""
+    assert place_of(tmp_path / "ca.pem", {"CREDENTIALS_DIRECTORY": str(tmp_path)}) == tmp_path / "ca.pem"
+    assert place_of(tmp_path / "ca.pem", {"CREDENTIALS_DIRECTORY": "/nowhere"}) == tmp_path / "ca.pem"
 
 
 @pytest.mark.parametrize("octets", [b"", b" \n", b"two\nlines", b"\xff\xfe", b"bell\x07"])
