@@ -74,7 +74,9 @@ def test_stop_leaves_no_process(station: Station) -> None:
 
     station.machine.run("systemctl", "stop", TARGET, SERVER)
 
-    assert processes(station) == []
+    until(
+        lambda: not processes(station), limit=30, what="\n".join(["all processes end", *processes(station)])
+    )
     assert not station.machine.say("ls", "/run/fieldpost/broker.sock")
     assert {unit: station.state_of(unit) for unit in SERVICES} == dict.fromkeys(SERVICES, "inactive")
     assert not [name for name in station.machine.path(STORE).glob("*-wal") if name.stat().st_size]

@@ -182,7 +182,7 @@ class Station:
 
     def start_script(self, code: str, **fields: Any) -> int:  # Any: whatever the message has
         """Ask for a script to be run; the operation's number."""
-        fields = {"interpreter": "/bin/sh", "code": code, **fields}
+        fields = {"interpreter": "/bin/sh", "username": "root", "code": code, **fields}
         body = {"computer": self.computer(), "type": "execute-script", "fields": fields}
         return int(self.ask("POST", "operations", body)["id"])
 
