@@ -21,7 +21,7 @@ def status_line(status: Status) -> str:
     """The same in one line, for the service manager: the first thing that is wrong, else what was done last."""
     first = [
         label_and_words
-        for section in (_troubles, _unregistered, _exchange)
+        for section in (_troubles, _serverless, _unregistered, _exchange)
         for label_and_words in section(status)
     ]
     urgent = [words for label, words in first if label in _URGENT]
@@ -30,7 +30,15 @@ def status_line(status: Status) -> str:
 
 
 LAST = "last exchange"
-_URGENT = ("trouble", "failing", "not registered")
+_URGENT = ("trouble", "waiting", "failing", "not registered")
+
+
+def _serverless(status: Status) -> "Lines":
+    if status.get("server", {}).get("url", "unknown") is None:
+        yield (
+            "waiting",
+            "no server is configured; write its address as `url` into [server] of the configuration",
+        )
 
 
 def _unregistered(status: Status) -> "Lines":

@@ -94,6 +94,16 @@ def test_no_server() -> None:
     )
 
 
+def test_one_line_without_a_server() -> None:
+    """Nothing else matters before there is one."""
+    line = status_line(
+        {**FULL, "server": {"url": None}, "registration": {"is-registered": False, "cause": "no account"}}
+    )
+
+    assert line.startswith("no server is configured; write its address")
+    assert "no account" not in line
+
+
 def test_one_line() -> None:
     """For the service manager: what waits, and the last exchange."""
     line = status_line(FULL)
