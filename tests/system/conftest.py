@@ -29,8 +29,8 @@ CANNOT_RUN = 2
 Start = Callable[[Layers], Machine]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _able() -> Iterator[None]:
+@pytest.fixture(scope="session")
+def able() -> Iterator[None]:
     """End at once, with the reason, on a computer that cannot do it: skipped there, but never in CI."""
     rights = missing_rights()
     if rights is not None:
@@ -48,13 +48,13 @@ def _able() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def builds(_able: None) -> Builds:
+def builds(able: None) -> Builds:
     """The packages of this work tree, and of a later version."""
     return build_both(ROOT, PLACE / "packages")
 
 
 @pytest.fixture(scope="session")
-def roots(_able: None) -> Roots:
+def roots(able: None) -> Roots:
     """What makes root folders; what an earlier run left is gone."""
     roots = Roots(PLACE)
     roots.clean()

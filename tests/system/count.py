@@ -1,7 +1,12 @@
 """The oracle: what the counting plugin was told, against what the server has."""
 
+from collections import Counter
+
 from .polling import until
 from .station import ARRIVAL_LIMIT, COUNTING, Station
+
+Counted = tuple[str, int]
+"""The life that sent a message, and its number there."""
 
 
 def await_exactly_once(station: Station) -> int:
@@ -15,23 +20,27 @@ def await_exactly_once(station: Station) -> int:
     lives = [life for life, word in station.book() if word == "start"]
     until(lambda: not missing(station, answered), limit=ARRIVAL_LIMIT, what="all that was answered arrives")
 
-    received = arrived(station)
-
-    assert len(received) == len(set(received)), f"doubled: {_doubled(received)[:20]}"
-    assert received == sorted(received, key=lambda one: (lives.index(one[0]), one[1])), "another order"
+    wrong = faults(answered, lives, arrived(station))
+    assert not wrong, wrong
     return len(answered)
 
 
-def arrived(station: Station) -> list[tuple[str, int]]:
+def faults(answered: set[Counted], lives: list[str], received: list[Counted]) -> list[str]:
+    """What is wrong with what arrived, in words; `lives` are in the order in which they began."""
+    lost = sorted(answered - set(received))
+    doubled = sorted({one for one, times in Counter(received).items() if times > 1})
+    in_order = sorted(received, key=lambda one: (lives.index(one[0]), one[1]))
+    moved = [there for here, there in zip(in_order, received, strict=True) if here != there]
+    named = {"lost": lost, "doubled": doubled, "out of order": moved}
+    return [f"{len(which)} {word}: {which[:20]}" for word, which in named.items() if which]
+
+
+def arrived(station: Station) -> list[Counted]:
     """Life and number of each counted message in the server's database, in the order in which they arrived."""
     bodies = [message["body"] for message in station.messages("counting")]
     return [(str(body["life"]), int(body["number"])) for body in bodies]
 
 
-def missing(station: Station, answered: set[tuple[str, int]]) -> list[tuple[str, int]]:
+def missing(station: Station, answered: set[Counted]) -> list[Counted]:
     """Which of these the server does not have (yet)."""
     return sorted(answered - set(arrived(station)))
-
-
-def _doubled(received: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    return sorted({one for one in received if received.count(one) > 1})

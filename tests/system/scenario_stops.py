@@ -134,6 +134,21 @@ def test_the_tools_of_systemctl_work(station: Station) -> None:
     assert station.pid_of(BROKER) == before[0]
 
 
+def test_a_broker_that_hangs_is_started_again(station: Station) -> None:
+    """A broker that makes no progress is killed by systemd and started anew; nothing that was answered is lost."""
+    station.add_to_unit(BROKER, "[Service]\nWatchdogSec=2s\n")
+    station.await_count(50)
+    hung = station.pid_of(BROKER)
+
+    station.machine.run("kill", "-STOP", str(hung))
+    until(lambda: station.pid_of(BROKER) not in (0, hung), limit=30, what="another broker runs")
+
+    station.await_active(BROKER)
+    station.await_count(50)
+    assert "watchdog" in station.journal(BROKER).lower()
+    assert await_exactly_once(station) > 100
+
+
 def processes(station: Station) -> list[str]:
     """Command lines of all processes that belong to our users or run our code."""
     script = (

@@ -130,6 +130,12 @@ class Station:
 
     # services
 
+    def add_to_unit(self, unit: str, text: str) -> None:
+        """Lay a drop-in over a unit that runs, and start it again."""
+        self._write(f"/etc/systemd/system/{unit}.d/added.conf", text)
+        self.machine.run("systemctl", "daemon-reload")
+        self.machine.run("systemctl", "restart", unit)
+
     def state_of(self, unit: str) -> str:
         """`active`, `inactive`, `failed`, ..."""
         return self.machine.say("systemctl", "is-active", unit)
