@@ -28,11 +28,13 @@ from ssl import create_default_context
 from statistics import median
 from typing import Any
 
+from report import Result, Target, show
+
 BATCH = 1_000
 OCTETS = 300
 ROUNDS = 3
 COMPUTERS = 16
-TARGETS = {"in_process_per_second": 40_000, "https_per_second": 40_000}
+TARGETS = {"in_process_per_second": Target(40_000), "https_per_second": Target(40_000)}
 HEADERS = {"Content-Type": "application/cbor", "Accept-Encoding": "gzip"}
 
 
@@ -264,8 +266,8 @@ def over_network(folder: Path, messages: int, exchanges: int) -> dict[str, float
     return found
 
 
-def measure(*, quick: bool = False) -> dict[str, Any]:
-    """Figures, medians of some rounds, and per target whether it is met."""
+def measure(*, quick: bool = False) -> Result:
+    """Each figure is the median of its rounds."""
     messages, exchanges = (20_000, 320) if quick else (100_000, 3_200)
     rounds = []
     for _ in range(1 if quick else ROUNDS):
@@ -279,8 +281,7 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
             one["in_process_of_executemany"] = one["in_process_per_second"] / one["executemany_per_second"]
             rounds.append(one)
     figures = {key: median(one[key] for one in rounds) for key in rounds[0]}
-    met = {key: figures[key] >= target for key, target in TARGETS.items()}
-    return {"name": "intake", "figures": figures, "targets": TARGETS, "met": met}
+    return Result(name="intake", figures=figures, targets=TARGETS)
 
 
 def main() -> None:
@@ -294,18 +295,7 @@ def main() -> None:
     if options.serve:
         run_server(options.serve)
     else:
-        show(measure(quick=options.quick), as_json=options.json)
-
-
-def show(result: dict[str, Any], *, as_json: bool) -> None:
-    """A table for people, JSON for programs."""
-    if as_json:
-        print(json.dumps(result))
-        return
-    for key, value in result["figures"].items():
-        target = result["targets"].get(key)
-        mark = "" if target is None else f"   target {target:,}  {'met' if result['met'][key] else 'MISSED'}"
-        print(f"{key:34} {value:14,.2f}{mark}")
+        show([measure(quick=options.quick)], as_json=options.json)
 
 
 if __name__ == "__main__":
