@@ -140,7 +140,7 @@ def test_a_broker_that_hangs_is_started_again(station: Station) -> None:
     station.await_count(50)
     hung = station.pid_of(BROKER)
 
-    station.machine.run("kill", "-STOP", str(hung))
+    station.kill(BROKER, "STOP")
     until(lambda: station.pid_of(BROKER) not in (0, hung), limit=30, what="another broker runs")
 
     station.await_active(BROKER)

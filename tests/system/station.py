@@ -144,9 +144,9 @@ class Station:
         """The number inside of a service's main process; zero when it has none."""
         return int(self.machine.say("systemctl", "show", "--property=MainPID", "--value", unit) or 0)
 
-    def kill(self, unit: str) -> None:
-        """`kill -9` for all processes of a service, at this instant."""
-        self.machine.run("systemctl", "kill", "--kill-whom=all", "--signal=KILL", unit)
+    def kill(self, unit: str, signal: str = "KILL") -> None:
+        """`kill -9`, or another signal, for all processes of a service, at this instant."""
+        self.machine.run("systemctl", "kill", "--kill-whom=all", f"--signal={signal}", unit)
 
     def journal(self, *units: str) -> str:
         """What services said, and what systemd said of them, since the machine was made."""
