@@ -15,7 +15,9 @@ from pathlib import Path
 
 from attrs import frozen
 
-SCHEMAS = ("broker/schema", "server/schema")
+PARTS = ("broker", "server")
+"""What has a database."""
+
 _STEP = "-- oldest-compatible: {number}\n-- A later version's.\n\nCREATE TABLE from_a_later_version (id INTEGER PRIMARY KEY) STRICT;\n"
 _ENTRY = "{package} ({version}) {rest}\n\n  * A later version, for a test of upgrades.\n\n{signature}\n\n"
 
@@ -110,9 +112,11 @@ def _build(source: Path) -> None:
 
 def _make_next(source: Path) -> None:
     _bump(source / "debian" / "changelog")
-    for schema in SCHEMAS:
-        number = 1 + max(int(file.name[:4]) for file in (source / schema).glob("[0-9]*.sql"))
-        (source / schema / f"{number:04}.sql").write_text(_STEP.format(number=number))
+    schemas = {file.parent for part in PARTS for file in (source / part).rglob("schema/[0-9]*.sql")}
+    assert len(schemas) == len(PARTS), f"{PARTS} have a schema each, but there are {schemas}"
+    for schema in schemas:
+        number = 1 + max(int(file.name[:4]) for file in schema.glob("[0-9]*.sql"))
+        (schema / f"{number:04}.sql").write_text(_STEP.format(number=number))
 
 
 def _bump(changelog: Path) -> None:
