@@ -129,6 +129,7 @@ def _transport(config: AgentConfig, reactor: Any, packer: WriterThread) -> HttpT
     return HttpTransport(
         url=server.url,
         reactor=reactor,
+        now=time.time,
         worker=packer,
         trust=_trust(config),
         proxies=Proxies.chosen(proxy=server.proxy, no_proxy=server.no_proxy, environ=os.environ),

@@ -97,6 +97,7 @@ class HttpTransport:
         *,
         url: str,
         reactor: IReactorTime,
+        now: Callable[[], float],
         worker: Writer,
         trust: Trust,
         proxies: Proxies,
@@ -106,9 +107,10 @@ class HttpTransport:
         compress: bool = True,
         dial: Dial | None = None,
     ) -> None:
-        """Raises AddressInvalid for a URL that leads nowhere."""
+        """`now` tells the time of day. Raises AddressInvalid for a URL that leads nowhere."""
         self._address = Address.of_server(url)
         self._clock = reactor
+        self._now = now
         self._worker = worker
         self._trust = trust
         self._proxies = proxies
@@ -173,8 +175,7 @@ class HttpTransport:
             trail.append(further)
 
     async def _judge(self, answer: Answer) -> Reply:
-        now = self._clock.seconds()
-        reply: Reply = await self._worker.run(judge, answer, limit=self._max_answer_octets, now=now)
+        reply: Reply = await self._worker.run(judge, answer, limit=self._max_answer_octets, now=self._now())
         return reply
 
     def _heed(self, answer: Answer) -> None:

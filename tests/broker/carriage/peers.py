@@ -1,6 +1,7 @@
 """The other ends of the HTTP transport: a real web server, and a peer that says what it is told to."""
 
 import re
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from shutil import rmtree
@@ -226,6 +227,7 @@ def a_transport(case: TestCase, url: str, **changes: Any) -> HttpTransport:
     """The transport under test; it is stopped when the test ends."""
     settings: dict[str, Any] = {
         "reactor": reactor,
+        "now": time.time,
         "worker": InlineWriter(),
         "trust": Trust.in_system(environ={}),
         "proxies": Proxies(),
