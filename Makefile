@@ -10,7 +10,7 @@ DEBIAN_VENV := $(BUILD)/debian-venv
 DEBIAN_PACKAGES := python3-venv python3-twisted python3-attr python3-cbor2 python3-openssl python3-service-identity \
 	python3-psutil python3-click python3-rich python3-pytest python3-hypothesis python3-setuptools python3-wheel
 
-.PHONY: run test test-debian lint bench fuzz reliability conformance system-test docs clean
+.PHONY: run test test-debian lint bench fuzz reliability conformance deb system-test docs clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/ready-to-run
@@ -43,8 +43,17 @@ reliability: $(VENV)/ready-to-test
 conformance:
 	@echo "make conformance: the numbered statements belong to the session protocol, which is not built yet" >&2; exit 2
 
-system-test:
-	@echo "make system-test: needs the Debian packages, which are not built yet" >&2; exit 2
+# Debian packages in build/debian, from what is committed, with Debian's own Python and nothing of its users.
+deb:
+	@command -v dpkg-buildpackage lintian >/dev/null || { echo "make deb needs Debian's tools: apt install dpkg-dev lintian, and apt build-dep ./" >&2; exit 1; }
+	rm -rf $(BUILD)/debian && mkdir -p $(BUILD)/debian/source
+	git archive HEAD | tar --extract --directory $(BUILD)/debian/source
+	cd $(BUILD)/debian/source && PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage -us -uc -b
+	cd $(BUILD)/debian && PATH=/usr/sbin:/usr/bin:/sbin:/bin lintian --pedantic --fail-on error,warning *.changes
+
+# The packages on a Debian that boots. It says itself what it needs.
+system-test: $(VENV)/ready-to-test
+	$(BIN)/python -m pytest -o python_files='scenario_*.py' -p no:cacheprovider tests/system $(ARGS)
 
 # The documentation is Markdown; what it names must exist, and what exists must be named.
 docs: $(VENV)/ready-to-test

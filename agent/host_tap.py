@@ -9,7 +9,7 @@ from twisted.python import usage
 from ..runtime.doors import keep_steady_time
 from ..runtime.settings import SettingsError
 from ..runtime.toml_source import Problem
-from .config import DEFAULT_FILE, AgentConfig, load_config
+from .config import DEFAULT_FILE, AgentConfig, Log, load_config
 from .lean import leave_tls_out
 from .manifest import Manifest, hosts_of, load_manifests
 
@@ -64,3 +64,8 @@ def _members(config: AgentConfig, host: str) -> tuple[Manifest, ...]:
         )
         raise SettingsError([Problem(file=folder, text=text)])
     return hosts[host]
+
+
+def log_of(options: usage.Options) -> Log:
+    """How the configuration wants the process's log. Raises SettingsError, but for a configuration that was just used."""
+    return load_config(Path(options["config"])).log

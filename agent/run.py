@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from ..runtime.notify import Notifier
 from ..wire.errors import FieldpostError
+from .config import Log
 from .lean import leave_second_openssl_out, leave_tls_out
 
 ROLES = {
@@ -45,16 +46,22 @@ def main(arguments: list[str]) -> NoReturn:
         _fail(str(error), 1)
     except SystemExit as error:
         _fail(str(error), 2)  # the configuration, see the modules
-    sys.exit(_run(service, **log))
+    sys.exit(_run(service, **{**_configured_log(module, options), **log}))
 
 
 def _log_options(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     """The leading options that are ours, and the rest."""
-    found = {"level": "info", "format": "text"}
+    found: dict[str, str] = {}
     while len(arguments) > 1 and arguments[0] in ("--log-level", "--log-format"):
         found[arguments[0].removeprefix("--log-")] = arguments[1]
         arguments = arguments[2:]
     return found, arguments
+
+
+def _configured_log(module: Any, options: Any) -> dict[str, str]:  # Any: one of ROLES, and its Options
+    """How the role's configuration wants its log, where it has a word on that."""
+    log = module.log_of(options) if hasattr(module, "log_of") else Log()
+    return {"level": log.level, "format": log.format}
 
 
 def _options(module: Any, arguments: list[str]) -> Any:  # Any: whatever class the module's Options is

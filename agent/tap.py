@@ -11,7 +11,7 @@ from ..runtime.doors import keep_steady_time
 from ..runtime.notify import Notifier
 from ..runtime.settings import SettingsError
 from .broker_service import BrokerService, build_broker
-from .config import DEFAULT_FILE, load_config
+from .config import DEFAULT_FILE, Log, load_config
 from .manifest import load_manifests
 from .reloading import ReloadingService
 
@@ -53,3 +53,8 @@ def _broker(file: Path, reactor: Any) -> BrokerService:
     """Raises SettingsError. Any: Twisted has no one interface for a reactor."""
     config = load_config(file)
     return build_broker(config, load_manifests(config.plugins.manifests), reactor)
+
+
+def log_of(options: usage.Options) -> Log:
+    """How the configuration wants the process's log. Raises SettingsError, but for a configuration that was just used."""
+    return load_config(Path(options["config"])).log

@@ -1,7 +1,9 @@
 """Starting a process of ours without twistd."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +39,18 @@ def test_configuration_is_missing(role: str) -> None:
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "/nowhere/at-all.toml: cannot be read: no such file or directory" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.process
+def test_log_as_configured(tmp_path: Path) -> None:
+    """The log is in the form that the configuration wants; a command line goes before it."""
+    file = tmp_path / "agent.toml"
+    file.write_text(f'[broker]\nstate-dir = "b"\nsocket = "{"x" * 120}"\n[log]\nformat = "json"\n')
+    (tmp_path / "plugins.d").mkdir()
+
+    configured = run("broker", "--config", str(file))
+    told = run("--log-format", "text", "broker", "--config", str(file))
+
+    assert (configured.returncode, told.returncode) == (1, 1)
+    assert "a socket's may have 107" in json.loads(configured.stderr.splitlines()[-1])["text"]
+    assert not told.stderr.startswith("{")
