@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from ..runtime.writer import Writer
 from ..wire import cbor
+from ..wire.encoding import ENCODINGS
 from ..wire.errors import LocalProtocolError, Malformed, RemoteProtocolError
 from ..wire.message import BROKER_TYPES, RESYNCHRONIZE, check_message
 from .call import Answer, Call, json_answer
@@ -193,9 +194,10 @@ def _operation_fields(type: str, fields: dict[str, Any]) -> Any:
 
 
 def _travelling(value: Any) -> Any:
-    """The same, when it is such as an agent reads."""
+    """The same, when it is such as an agent reads, whichever encoding it speaks."""
     try:
-        cbor.decode(cbor.encode(value), _OPERATION_LIMITS)
+        for encoding in ENCODINGS.values():
+            encoding.decode(encoding.encode(value), _OPERATION_LIMITS)
     except (LocalProtocolError, RemoteProtocolError) as error:
         raise Malformed(f"no computer could read this: {error}") from None
     return value

@@ -17,6 +17,7 @@ from .front import Front, Route
 from .intake import Intake
 from .outgoing import Window
 from .parcel import ParcelLimits
+from .ping import PING_PATH, Ping
 from .policy import Policy
 from .queries import bearer_guard
 
@@ -69,7 +70,11 @@ def build_server(
     exchange = Exchange(policy=policy, uuid=uuid, new_id=new_id, new_token=new_token, window=window)
     intake = Intake(exchange=exchange, commits=commits, decoder=decoder, clock=clock, limits=limits)
     api = Api(commits=commits, renderer=decoder, clock=clock)
-    routes = [Route("POST", EXCHANGE_PATH, intake.answer), *api.routes(bearer_guard(api_token))]
+    routes = [
+        Route("POST", EXCHANGE_PATH, intake.answer),
+        Route("POST", PING_PATH, Ping(commits=commits).answer),
+        *api.routes(bearer_guard(api_token)),
+    ]
     return Server(front=Front(routes), commits=commits, uuid=uuid)
 
 

@@ -37,6 +37,7 @@ class Computer:
     secure_id: bytes
     account: str
     registration_id: str
+    facts: bytes | None = None
     title: str
     hostname: str
     tags: str | None = None
@@ -101,6 +102,18 @@ def find_registered_txn(txn: Connection, account: str, registration_id: str) -> 
     """The computer that an earlier registration made."""
     where = "WHERE account = ? AND registration_id = ?"
     return _computer(txn.execute(f"{_SELECT} {where}", (account, registration_id)).fetchone())
+
+
+def find_lookalike_txn(txn: Connection, account: str, facts: bytes) -> Computer | None:
+    """
+    The newest computer that registered with these facts and may be the one that registers now.
+
+    One that has exchanged holds its identity already and is another, unless the operator rejected it: what he rejected must
+    not come in again as new.
+    """
+    where = "WHERE account = ? AND facts = ? AND (last_exchange IS NULL OR status = 'rejected')"
+    query = f"{_SELECT} {where} ORDER BY id DESC LIMIT 1"
+    return _computer(txn.execute(query, (account, facts)).fetchone())
 
 
 def add_computer_txn(txn: Connection, computer: Computer) -> Computer:

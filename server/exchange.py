@@ -9,6 +9,9 @@ its word acknowledges what it has and numbers what it gets (`outgoing`). The ans
 Whoever presents no identity can only register. The messages of its exchange count as taken when they are nothing but
 `register`; if there are others, which we must not take, the answer names a number beyond all of them: the agent then
 keeps them, numbers them anew, and holds them back until it is registered.
+
+A registration that no broker sent (`Parcel.numbered`) takes part in none of this: its computer's numbers start at 0, where
+the broker will start once it has the identity.
 """
 
 from collections.abc import Callable
@@ -73,7 +76,7 @@ class Exchange:
         Raises Malformed for a `register` message that is none.
         """
         if parcel.secure_id is None:
-            return self._register_txn(txn, parcel.payload, now)
+            return self._register_txn(txn, parcel, now)
         computer = find_by_secure_id_txn(txn, parcel.secure_id)
         if computer is None or computer.status is not Status.APPROVED:
             return self._disown(parcel, "unknown id")
@@ -122,8 +125,9 @@ class Exchange:
         answer = self._answer(parcel.payload.sequence, [message])
         return Outcome(answer=answer, event=event, computer=twin.id if twin else None)
 
-    def _register_txn(self, txn: Connection, payload: ClientPayload, now: float) -> Outcome:
-        after = _number_after(payload)
+    def _register_txn(self, txn: Connection, parcel: Parcel, now: float) -> Outcome:
+        payload = parcel.payload
+        after = _number_after(payload) if parcel.numbered else 0
         registers = [message for message in payload.messages if message["type"] == REGISTER]
         if not registers:
             return self._unregistered(payload, after, "unregistered")

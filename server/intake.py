@@ -12,10 +12,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
 from ..runtime.writer import Writer
-from ..wire import cbor
 from ..wire.api import NEWEST_SERVER_API, OLDEST_SERVER_API, ApiLevel
 from ..wire.compression import GZIP, WORTHWHILE_OCTETS, deflate
-from ..wire.encoding import CBOR_TYPE
+from ..wire.encoding import ENCODINGS, Encoding
 from ..wire.errors import Malformed
 from ..wire.http import COMPUTER_ID, EXCHANGE_TOKEN, MESSAGE_API
 from .call import Answer, Call
@@ -55,23 +54,26 @@ class Intake:
 
     async def answer(self, call: Call) -> Answer:
         """Raises Refused, Malformed and TooLarge for what is wrong with a request, DatabaseError."""
-        parcel = await self._open(call)
+        encoding = _encoding_of(call)
+        parcel = await self._open(call, encoding)
         outcome = await self._commits.run(
             partial(self._exchange.take_txn, parcel=parcel, now=self._clock.seconds())
         )
         self._note(call, outcome)
-        return _answer(cbor.encode(outcome.answer.to_map()), call)
+        return _answer(encoding, outcome, call)
 
-    async def _open(self, call: Call) -> Parcel:
+    async def _open(self, call: Call, encoding: Encoding) -> Parcel:
+        packed, level = _is_packed(call), _level_of(call)
         opening = partial(
             open_parcel,
             call.body,
-            packed=_check_form(call),
+            encoding=encoding,
+            packed=packed,
+            level=level,
             secure_id=_octets_of(call, COMPUTER_ID),
             token=_octets_of(call, EXCHANGE_TOKEN),
             limits=self._limits,
         )
-        level = _level_of(call)
         try:
             small = len(call.body) <= SMALL_OCTETS
             parcel = opening() if small else await self._decoder.run(opening)
@@ -100,16 +102,20 @@ class Intake:
             self.log.warn(text, computer=outcome.computer, strays=outcome.strays)
 
 
-def _check_form(call: Call) -> bool:
-    """Whether the body is packed, its form being one of ours."""
+def _encoding_of(call: Call) -> Encoding:
+    """What the body says that it is written in; the answer is written in the same."""
     form = (call.header("Content-Type") or "").partition(";")[0].strip().lower()
-    if form != CBOR_TYPE:
+    if form not in ENCODINGS:
         raise Refused(
             415,
-            f"the body must be {CBOR_TYPE}, not {form[:60] or 'unnamed'}",
-            f"send Content-Type: {CBOR_TYPE}",
-            headers=(("Accept", CBOR_TYPE),),
+            f"the body must be {' or '.join(ENCODINGS)}, not {form[:60] or 'unnamed'}",
+            f"send Content-Type: {' or '.join(ENCODINGS)}",
+            headers=(("Accept", ", ".join(ENCODINGS)),),
         )
+    return ENCODINGS[form]
+
+
+def _is_packed(call: Call) -> bool:
     coding = (call.header("Content-Encoding") or "identity").lower()
     if coding not in (GZIP, "identity"):
         raise Refused(
@@ -145,9 +151,10 @@ def _no_such_level(level: ApiLevel) -> Refused:
     )
 
 
-def _answer(octets: bytes, call: Call) -> Answer:
+def _answer(encoding: Encoding, outcome: Outcome, call: Call) -> Answer:
+    octets = encoding.encode(outcome.answer.to_map())
     # Accept-Encoding in an answer says what the next request may use (RFC 7694).
-    headers = [("Content-Type", CBOR_TYPE), ("Accept-Encoding", GZIP)]
+    headers = [("Content-Type", encoding.media_type), ("Accept-Encoding", GZIP)]
     if len(octets) >= WORTHWHILE_OCTETS and _takes_gzip(call.header("Accept-Encoding") or ""):
         headers.append(("Content-Encoding", GZIP))
         octets = deflate(octets)

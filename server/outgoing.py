@@ -48,6 +48,15 @@ def is_queued_txn(txn: Connection, computer_id: int, message: Message) -> bool:
     return bool(txn.execute(query, (computer_id, message["type"], cbor.encode(message))).fetchone()[0])
 
 
+def is_awaited_txn(txn: Connection, computer_id: int) -> bool:
+    """Whether anything is in the queue of an approved computer."""
+    query = (
+        "SELECT EXISTS (SELECT 1 FROM outgoing JOIN computer ON computer.id = outgoing.computer"
+        " WHERE computer.id = ? AND computer.status = 'approved')"
+    )
+    return bool(txn.execute(query, (computer_id,)).fetchone()[0])
+
+
 def acknowledge_txn(txn: Connection, computer: Computer, wanted: int, *, vouched: bool) -> Computer:
     """
     Drop what arrived, and settle from which number the queue goes on.

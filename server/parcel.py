@@ -2,14 +2,21 @@
 A request body made ready for the database: decoded, checked, each message in the form in which it is stored.
 
 All work that needs no database happens here, so that it can run while another exchange waits for the disk.
+
+What is stored is CBOR, whatever came: the very octets of a message in CBOR, a message in bpickle encoded anew. Tuples
+become lists by that; nothing else is lost, octets and text stay apart.
 """
+
+from typing import Any
 
 from attrs import frozen
 
 from ..wire import cbor
 from ..wire.api import NEWEST_SERVER_API, OLDEST_SERVER_API, ApiLevel
 from ..wire.compression import inflate
-from ..wire.errors import TooLarge
+from ..wire.digest import types_digest
+from ..wire.encoding import BPICKLE, CBOR, Encoding
+from ..wire.errors import LocalProtocolError, Malformed, TooLarge
 from ..wire.http import MAX_EXCHANGE_OCTETS
 from ..wire.message import OPERATION_RESULT, REGISTER, RESYNCHRONIZE, Message
 from ..wire.payload import ClientPayload
@@ -55,23 +62,65 @@ class Parcel:
     token: bytes | None
     payload: ClientPayload
     items: tuple[Item, ...]
+    numbered: bool = True
+    """False for a registration that stands outside its agent's sequence: the numbers of its payload mean nothing."""
 
 
 def open_parcel(
-    body: bytes, *, packed: bool, secure_id: bytes | None, token: bytes | None, limits: ParcelLimits
+    body: bytes,
+    *,
+    encoding: Encoding,
+    packed: bool,
+    level: ApiLevel | None,
+    secure_id: bytes | None,
+    token: bytes | None,
+    limits: ParcelLimits,
 ) -> Parcel:
     """
-    Read a body.
+    Read a body; `level` is what its header says.
 
     Raises Malformed, TooLarge, UnknownLevel.
     """
     octets = inflate(body, limits.octets) if packed else body
     bounds = cbor.Limits(octets=limits.octets, items=limits.items)
-    value, bodies = cbor.decode_with_items(octets, "messages", bounds)
+    if encoding is CBOR:
+        value, bodies = cbor.decode_with_items(octets, "messages", bounds)
+    else:
+        value, bodies = encoding.decode(octets, bounds), None
+    if encoding is BPICKLE and _is_bare(value):
+        bare = ClientPayload.from_map(_completed(value, level))
+        _check(bare, limits)
+        return Parcel(secure_id=None, token=None, payload=bare, items=(), numbered=False)
     payload = ClientPayload.from_map(value)
     _check(payload, limits)
+    if bodies is None:
+        bodies = [_stored_form(message) for message in payload.messages]
     items = tuple(map(_item, payload.messages, bodies))
     return Parcel(secure_id=secure_id, token=token, payload=payload, items=items)
+
+
+def _is_bare(value: Any) -> bool:
+    """Whether this is the payload of `landscape-config`, which registers without its broker (landscape 1.5)."""
+    return type(value) is dict and value.keys() == {"messages"}
+
+
+def _completed(value: dict[str, Any], level: ApiLevel | None) -> dict[str, Any]:
+    """Such a payload with what a broker that never exchanged would say."""
+    return {
+        "accepted-types": types_digest(()),
+        "next-expected-sequence": 0,
+        "sequence": 0,
+        "server-api": bytes(level or NEWEST_SERVER_API),
+        "total-messages": 0,
+        **value,
+    }
+
+
+def _stored_form(message: Message) -> bytes:
+    try:
+        return cbor.encode(message)
+    except LocalProtocolError as error:
+        raise Malformed(f"a message of type {message['type']} cannot be kept: {error}") from None
 
 
 def _check(payload: ClientPayload, limits: ParcelLimits) -> None:

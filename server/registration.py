@@ -10,14 +10,22 @@ The numbers of its messages go on after the exchange that brought the identity. 
 come further already, because this registration is an old one delivered late, or comes from a copy of the machine, the
 answer names the number that it has come to. The agent then numbers what it holds anew, and nothing is taken twice or
 passed over as known.
+
+Landscape's client makes no registration id. What it says of itself stands in: account, title, hostname, and whose clone it
+was found to be, if any. Such a registration finds the computer that said the same and has not used its identity yet.
+Once it has, the same facts make another computer, for they come from another machine, or from one that lost everything
+and numbers its messages from the start. The price: machines with the same title and hostname that register
+before any of them exchanged are one computer until its tokens tell them apart.
 """
 
 from collections.abc import Callable
 from enum import Enum
+from hashlib import sha256
 from sqlite3 import Connection
 
 from attrs import evolve, frozen
 
+from ..wire import cbor
 from ..wire.errors import Malformed
 from ..wire.message import Message
 from ..wire.schema import TEXT, Read, field_of, from_map, optional
@@ -27,6 +35,7 @@ from .computers import (
     add_computer_txn,
     count_pending_txn,
     find_by_secure_id_txn,
+    find_lookalike_txn,
     find_registered_txn,
     save_computer_txn,
 )
@@ -65,7 +74,7 @@ class Register:
     computer_title: str = field_of(_text(MAX_TEXT), name="computer_title")
     hostname: str = field_of(_text(MAX_TEXT))
     tags: str | None = field_of(optional(_text(MAX_TAGS)), default=None)
-    registration_id: str = field_of(_text(MAX_TEXT))
+    registration_id: str | None = field_of(optional(_text(MAX_TEXT)), default=None)
     clone_secure_id: bytes | None = field_of(optional(_identity), name="clone_secure_id", default=None)
 
     @classmethod
@@ -75,6 +84,11 @@ class Register:
             return from_map(cls, message)
         except Malformed as error:
             raise Malformed(f"in a `register` message, {error}") from None
+
+    @property
+    def facts(self) -> bytes:
+        """A digest of what stands in for a missing registration id."""
+        return sha256(cbor.encode([self.computer_title, self.hostname, self.clone_secure_id])).digest()
 
 
 class Denial(Enum):
@@ -91,12 +105,18 @@ def register_txn(
     account = policy.accounts.get(register.account_name)
     if account is None or not account.admits(register.registration_password):
         return Denial.UNKNOWN_ACCOUNT
-    known = find_registered_txn(txn, account.name, register.registration_id)
+    known = _find_known_txn(txn, register, account)
     if known is not None:
         return _again_txn(txn, known, register, account)
     if not account.auto_accept and count_pending_txn(txn, account.name) >= account.max_pending:
         return Denial.TOO_MANY_PENDING
-    return _add_txn(txn, register, account, secure_id=new_id().encode(), now=now)
+    return _add_txn(txn, register, account, new_id=new_id, now=now)
+
+
+def _find_known_txn(txn: Connection, register: Register, account: Account) -> Computer | None:
+    if register.registration_id is None:
+        return find_lookalike_txn(txn, account.name, register.facts)
+    return find_registered_txn(txn, account.name, register.registration_id)
 
 
 def _again_txn(txn: Connection, known: Computer, register: Register, account: Account) -> Computer | Denial:
@@ -114,14 +134,15 @@ def _again_txn(txn: Connection, known: Computer, register: Register, account: Ac
 
 
 def _add_txn(
-    txn: Connection, register: Register, account: Account, *, secure_id: bytes, now: float
+    txn: Connection, register: Register, account: Account, *, new_id: Callable[[], str], now: float
 ) -> Computer:
     twin = register.clone_secure_id and find_by_secure_id_txn(txn, register.clone_secure_id)
     computer = Computer(
         id=0,
-        secure_id=secure_id,
+        secure_id=new_id().encode(),
         account=account.name,
-        registration_id=register.registration_id,
+        registration_id=new_id() if register.registration_id is None else register.registration_id,
+        facts=register.facts if register.registration_id is None else None,
         title=register.computer_title,
         hostname=register.hostname,
         tags=register.tags,

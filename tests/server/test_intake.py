@@ -64,8 +64,8 @@ def test_bomb() -> None:
 @pytest.mark.parametrize(
     ("headers", "hint"),
     [
-        ({"Content-Type": "text/plain"}, ("accept", "application/cbor")),
-        ({"Content-Type": ""}, ("accept", "application/cbor")),
+        ({"Content-Type": "text/plain"}, ("accept", "application/cbor, application/octet-stream")),
+        ({"Content-Type": ""}, ("accept", "application/cbor, application/octet-stream")),
         ({"Content-Encoding": "br"}, ("accept-encoding", "gzip")),
         ({"Content-Encoding": "gzip, gzip"}, ("accept-encoding", "gzip")),
     ],

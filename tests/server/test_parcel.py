@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldpost.server.parcel import Parcel, ParcelLimits, UnknownLevel, open_parcel
-from fieldpost.wire import cbor
+from fieldpost.wire import bpickle, cbor
 from fieldpost.wire.compression import deflate
+from fieldpost.wire.encoding import BPICKLE, CBOR, Encoding
 from fieldpost.wire.errors import Malformed, RemoteProtocolError, TooLarge
 from tests.server.wired import client_payload, register_message
 
@@ -24,8 +25,16 @@ def open_map(value: Any, **limits: Any) -> Parcel:
     return open_octets(cbor.encode(value), **limits)
 
 
-def open_octets(body: bytes, *, packed: bool = False, **limits: Any) -> Parcel:
-    return open_parcel(body, packed=packed, secure_id=b"s", token=b"t", limits=ParcelLimits(**limits))
+def open_octets(body: bytes, *, encoding: Encoding = CBOR, packed: bool = False, **limits: Any) -> Parcel:
+    return open_parcel(
+        body,
+        encoding=encoding,
+        packed=packed,
+        level=None,
+        secure_id=b"s",
+        token=b"t",
+        limits=ParcelLimits(**limits),
+    )
 
 
 def test_read() -> None:
@@ -156,3 +165,39 @@ def test_name_of_a_client_type_is_bounded() -> None:
     """The types that an agent handles have names, not novels."""
     with pytest.raises(Malformed, match="client-accepted-types"):
         open_map(client_payload(client_accepted_types=["x" * 65]))
+
+
+def test_bpickle() -> None:
+    """What is read from bpickle is what is read from CBOR, and is stored as CBOR; tuples become lists, no more."""
+    message = {"type": "cpu-usage", "octets": b"\x00", "text": "\u00e9", "pairs": [(300, 0.5), (600, 1.0)]}
+    value = client_payload(messages=[message, register_message()])
+
+    parcel = open_octets(bpickle.encode(value), encoding=BPICKLE)
+
+    stored, unstored = parcel.items
+    assert unstored.row is None
+    assert stored.row is not None
+    assert cbor.decode(stored.row[2]) == {**message, "pairs": [[300, 0.5], [600, 1.0]]}
+    assert (parcel.secure_id, parcel.numbered) == (b"s", True)
+
+
+@pytest.mark.parametrize("fault", [{"deep": {2**70: 1}}, {"deep": [{-(2**64) - 1: None}]}])
+def test_bpickle_that_cannot_be_stored(fault: Any) -> None:
+    """What bpickle can say and CBOR cannot is the sender's fault, and is told by the message's type."""
+    body = bpickle.encode(client_payload(messages=[{"type": "odd", **fault}]))
+
+    with pytest.raises(Malformed, match="type odd"):
+        open_octets(body, encoding=BPICKLE)
+
+
+def test_bare_registration() -> None:
+    """A payload of nothing but messages is read in Landscape's encoding alone, and its numbers do not count."""
+    bare = {"messages": [register_message(), {"type": "a"}]}
+
+    parcel = open_octets(bpickle.encode(bare), encoding=BPICKLE)
+
+    assert (parcel.secure_id, parcel.token, parcel.numbered, parcel.items) == (None, None, False, ())
+    with pytest.raises(Malformed, match="`accepted-types` is missing"):
+        open_map(bare)
+    with pytest.raises(TooLarge, match="2 messages"):
+        open_octets(bpickle.encode(bare), encoding=BPICKLE, messages=1)

@@ -202,14 +202,14 @@ def test_wrong_field(wired: WiredServer, name: str, wrong: Any) -> None:
 def test_missing_field(wired: WiredServer) -> None:
     """So is one that lacks a field."""
     message = register_message()
-    del message["registration-id"]
+    del message["hostname"]
 
     reply = wired.exchange(client_payload(messages=[message]))
 
     assert (
         reply.status,
         reply.json["error"],
-    ) == (400, "in a `register` message, `registration-id` is missing")
+    ) == (400, "in a `register` message, `hostname` is missing")
 
 
 def test_clone(wired: WiredServer) -> None:
@@ -296,3 +296,62 @@ def test_nothing_waits_where_all_are_accepted() -> None:
     door = Account(name="open", registration_key="key", auto_accept=True, max_pending=0)
 
     assert WiredServer(policy=Policy(accounts={"open": door})).register() == b"id-2"
+
+
+def nameless(**fields: Any) -> dict[str, Any]:
+    """A registration without an id, as Landscape's client makes it."""
+    message = register_message(**fields)
+    del message["registration-id"]
+    return message
+
+
+def test_repeated_without_an_id(wired: WiredServer) -> None:
+    """Until its identity is used, a registration without an id finds the computer of the same title and hostname."""
+    first = send(wired, nameless())
+    second = send(wired, nameless(tags="new"), sequence=1)
+
+    assert first.messages == second.messages
+    assert [computer["tags"] for computer in computers(wired)] == ["new"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"computer_title": "x"}, {"hostname": "x"}, {"account_name": "keyless"}, {"clone_secure_id": "id-2"}],
+)
+def test_other_facts(wired: WiredServer, other: dict[str, Any]) -> None:
+    """What differs in title, hostname, account or origin is another computer."""
+    send(wired, nameless())
+    send(wired, nameless(**other))
+
+    assert len(computers(wired)) == 2
+
+
+def test_ids_are_no_facts(wired: WiredServer) -> None:
+    """A registration with an id and one without never find each other."""
+    wired.register("r")
+    send(wired, nameless())
+
+    assert len(computers(wired)) == 2
+
+
+def test_same_facts_later(wired: WiredServer) -> None:
+    """A computer that uses its identity is never handed to one that merely looks like it."""
+    first = send(wired, nameless()).messages[0]["id"]
+    wired.exchange(client_payload(sequence=1), secure_id=first)
+
+    second = send(wired, nameless()).messages[0]["id"]
+
+    assert first != second
+    assert [computer["next-expected-sequence"] for computer in computers(wired)] == [1, 1]
+
+
+def test_rejected_facts_stay_out(wired: WiredServer) -> None:
+    """What the operator rejected does not come in as new, though it knows the key and used its identity."""
+    first = send(wired, nameless()).messages[0]["id"]
+    wired.exchange(client_payload(sequence=1), secure_id=first)
+    wired.api("POST", "/computers/1", {"action": "reject"})
+
+    answer = send(wired, nameless(), accepted_types=REGISTER_DIGEST)
+
+    assert answer.messages == ({"type": "registration", "info": "unknown-account"},)
+    assert len(computers(wired)) == 1
