@@ -7,8 +7,9 @@ on: all or nothing, so that an exchange repeated after any failure changes nothi
 its word acknowledges what it has and numbers what it gets (`outgoing`). The answer hands out the next token.
 
 Whoever presents no identity can only register. The messages of its exchange count as taken when they are nothing but
-`register`; if there are others, which we must not take, the answer names a number beyond all of them: the agent then
-keeps them, numbers them anew, and holds them back until it is registered.
+`register`; if there are others, which we must not take, the answer names a number far beyond all that it has pending: the agent
+then keeps them, numbers them anew, and holds them back until it is registered. Beyond what it sent would not do: Landscape's client
+takes any number up to its pending count for an acknowledgement, and deletes.
 
 A registration that no broker sent (`Parcel.numbered`) takes part in none of this: its computer's numbers start at 0, where
 the broker will start once it has the identity.
@@ -190,10 +191,17 @@ def _store_txn(txn: Connection, computer: Computer, parcel: Parcel, admission: A
     return sum(not finish_operation_txn(txn, computer.id, result, now) for result in results)
 
 
+_LEAP = 1_000
+"""Room for what an agent puts into its queue while its exchange is on the way."""
+_MOST_PENDING = 2**40
+
+
 def _number_after(payload: ClientPayload) -> int:
     """The number that we expect next from an agent without identity."""
-    after = payload.sequence + len(payload.messages)
-    return after if all(message["type"] == REGISTER for message in payload.messages) else after + 1
+    count = len(payload.messages)
+    if all(message["type"] == REGISTER for message in payload.messages):
+        return payload.sequence + count
+    return payload.sequence + max(count, min(payload.total_messages, _MOST_PENDING)) + _LEAP
 
 
 def _types_message(accepted: AcceptedTypes, payload: ClientPayload) -> Message | None:

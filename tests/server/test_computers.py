@@ -1,12 +1,15 @@
 """Rows of computers go in and come out whole; their status follows the operator's word."""
 
 from itertools import product
+from pathlib import Path
 from sqlite3 import Connection
 
 import pytest
 from attrs import evolve
 
-from fieldpost.server.composition import open_server_database
+import fieldpost.server
+from fieldpost.runtime.database import open_database
+from fieldpost.server.composition import APPLICATION_ID, open_server_database
 from fieldpost.server.computers import (
     APPROVE,
     REJECT,
@@ -17,6 +20,7 @@ from fieldpost.server.computers import (
     count_pending_txn,
     find_by_secure_id_txn,
     find_computer_txn,
+    find_lookalike_txn,
     find_registered_txn,
     list_computers_txn,
     save_computer_txn,
@@ -110,3 +114,22 @@ def test_list(txn: Connection) -> None:
     assert ids(status="approved") == [1, 3]
     assert ids(account="b") == [3, 4]
     assert ids(account="b", status="pending") == [4]
+
+
+def test_computers_of_an_older_file(tmp_path: Path) -> None:
+    """Computers that registered before facts were kept are found as before, and look like nobody."""
+    schema = Path(fieldpost.server.__file__).parent / "schema" / "0001.sql"
+    (tmp_path / "schema").mkdir()
+    (tmp_path / "schema" / schema.name).write_text(schema.read_text())
+    old = open_database(str(tmp_path / "db"), tmp_path / "schema", application_id=APPLICATION_ID)
+    columns = "secure_id, account, registration_id, title, hostname, status, created, expected"
+    old.execute(f"INSERT INTO computer ({columns}) VALUES (x'61', 'a', 'r', 't', 'h', 'approved', 1.0, 5)")
+    old.close()
+
+    connection = open_server_database(str(tmp_path / "db"))
+
+    found = find_registered_txn(connection, "a", "r")
+    assert found is not None
+    assert (found.facts, found.expected) == (None, 5)
+    assert find_lookalike_txn(connection, "a", b"") is None
+    connection.close()

@@ -226,13 +226,15 @@ def test_other_messages_stay_with_the_agent(wired: WiredServer) -> None:
     """
     What an agent without identity sends beside its registration is neither taken nor lost.
 
-    The answer names a number that was never sent, upon which the agent numbers anew what it holds.
+    The answer names a number beyond all that is pending, upon which the agent numbers anew what it holds.
     """
     answer = send(wired, {"type": "cpu-usage"}, register_message(), sequence=10)
-    alone = send(wired, {"type": "cpu-usage"}, sequence=10)
+    more = send(wired, {"type": "cpu-usage"}, sequence=10, total_messages=4_000)
+    most = send(wired, {"type": "cpu-usage"}, register_message("m"), total_messages=2**63 - 1)
 
-    assert [answer.next_expected_sequence, alone.next_expected_sequence] == [13, 12]
-    assert computers(wired)[0]["next-expected-sequence"] == 13
+    found = [payload.next_expected_sequence for payload in (answer, more, most)]
+    assert found == [1_012, 5_010, 2**40 + 1_000]
+    assert [computer["next-expected-sequence"] for computer in computers(wired)] == [1_012, found[2]]
     assert wired.stored() == []
 
 
