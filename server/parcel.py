@@ -16,7 +16,7 @@ from ..wire.api import NEWEST_SERVER_API, OLDEST_SERVER_API, ApiLevel
 from ..wire.compression import inflate
 from ..wire.digest import types_digest
 from ..wire.encoding import BPICKLE, CBOR, Encoding
-from ..wire.errors import LocalProtocolError, Malformed, TooLarge
+from ..wire.errors import TooLarge
 from ..wire.http import MAX_EXCHANGE_OCTETS
 from ..wire.message import OPERATION_RESULT, REGISTER, RESYNCHRONIZE, Message
 from ..wire.payload import ClientPayload
@@ -94,7 +94,7 @@ def open_parcel(
     payload = ClientPayload.from_map(value)
     _check(payload, limits)
     if bodies is None:
-        bodies = [_stored_form(message) for message in payload.messages]
+        bodies = [cbor.encode_known(message) for message in payload.messages]
     items = tuple(map(_item, payload.messages, bodies))
     return Parcel(secure_id=secure_id, token=token, payload=payload, items=items)
 
@@ -114,13 +114,6 @@ def _completed(value: dict[str, Any], level: ApiLevel | None) -> dict[str, Any]:
         "total-messages": 0,
         **value,
     }
-
-
-def _stored_form(message: Message) -> bytes:
-    try:
-        return cbor.encode(message)
-    except LocalProtocolError as error:
-        raise Malformed(f"a message of type {message['type']} cannot be kept: {error}") from None
 
 
 def _check(payload: ClientPayload, limits: ParcelLimits) -> None:

@@ -7,7 +7,8 @@ the octets; `l`, `t` or `d`, the items, `;`. Maps are sorted by key. There is no
 The decoder that this encoding came with takes more than its encoder ever writes. Ours takes what an encoder writes and
 nothing else, with one exception: keys in octets become text, because peers on Python 2 wrote all keys so. Refused, where the old one
 was loose: cut strings, octets behind the value, `b2`, blanks, `+` and `_` in numbers, a key that stands twice. Whoever reads
-data that the old program left behind reads what its encoder wrote, so nothing is lost by that.
+data that the old program left behind reads what its encoder wrote, so nothing is lost by that. Refused too, though an encoder
+writes them: keys that are integers beyond 64 bits. CBOR, in which messages are kept, has none.
 """
 
 import re
@@ -195,6 +196,10 @@ class _Reading:
         if self._octets[start] not in b"usi":
             raise Malformed(f"octet {start}: a map's key must be text, octets or an integer")
         key, end = self.value(start, depth)
+        if type(key) is int and not -(2**64) <= key < 2**64:
+            raise Malformed(
+                f"octet {start}: an integer of more than 64 bits as a key: CBOR could not carry it"
+            )
         if self._text_keys and type(key) is bytes:
             if not key.isascii():
                 raise Malformed(f"octet {start}: a key in octets that is not ASCII")

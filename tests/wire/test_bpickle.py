@@ -36,7 +36,7 @@ values = st.recursive(
         st.lists(inner)
         | st.lists(inner).map(tuple)
         | st.dictionaries(st.text(), inner)
-        | st.dictionaries(st.integers(), inner)
+        | st.dictionaries(st.integers(-(2**64), 2**64 - 1), inner)
         | st.dictionaries(st.binary(), inner)
     ),
     max_leaves=30,
@@ -125,7 +125,8 @@ def test_what_is_above_a_limit_is_refused_as_too_large(octets: bytes, limits: Li
     "octets",
     [b"b9", b"b", b"i 1;", b"i+1;", b"i1_0;", b"i01;", b"i-0;", b"i;", b"i1", b"f1,5;", b"f 1.0;", b"f1.0", b"s05:abcde", b"s-1:",
      b"s5:abc", b"s99999999999:x", b"u1:\xff", b"nn", b"n;", b"dn1;", b"dl;n;", b"ds1:\xffn;", b"du1:an", b"du1:a;", b"lx;", b"",
-     b"du1:ands1:anu;", b"du1:anu1:an;", b"ds1:anu1:an;", b"di1;nu1:an;", b"i" + b"9" * 5_000 + b";"],
+     b"du1:ands1:anu;", b"du1:anu1:an;", b"ds1:anu1:an;", b"di1;nu1:an;",
+     b"di18446744073709551616;n;", b"di-18446744073709551617;n;", b"i" + b"9" * 5_000 + b";"],
 )  # fmt: skip
 def test_each_looseness_of_the_old_decoder_is_refused(octets: bytes) -> None:
     """Blanks, signs, leading zeros, cut strings, octets behind the value, keys that stand twice or are mixed."""
