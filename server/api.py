@@ -13,7 +13,7 @@ from ..runtime.writer import Writer
 from ..wire import cbor
 from ..wire.encoding import ENCODINGS
 from ..wire.errors import LocalProtocolError, Malformed, RemoteProtocolError
-from ..wire.message import BROKER_TYPES, RESYNCHRONIZE, check_message
+from ..wire.message import BROKER_TYPES, RESYNCHRONIZE, SET_INTERVALS, Message, check_message
 from .call import Answer, Call, json_answer
 from .commits import Commits
 from .computers import (
@@ -35,10 +35,17 @@ from .operations import (
     find_operation_txn,
     list_operations_txn,
 )
+from .outgoing import queue_message_txn
 from .queries import Read, choice, json_body, number, parameters, word
 
 ROOT = "/api/v1"
 MAX_LIMIT = 1_000
+INTERVALS = ("exchange", "urgent-exchange", "ping")
+LEAST_INTERVAL = 10
+"""Seconds. With less, Landscape's client stops to exchange, and no later answer can mend that (landscape 3.1, L11)."""
+MOST_INTERVAL = 30 * 24 * 3600
+_MEMBERS = {RESYNCHRONIZE: ("scopes",), SET_INTERVALS: INTERVALS}
+"""What goes with an action on a computer."""
 _RESERVED_FIELDS = ("type", "operation-id", "api", "timestamp")
 _OPERATION_LIMITS = cbor.Limits(depth=24)
 """Inside a payload there is less room than in a value alone."""
@@ -91,13 +98,16 @@ class Api:
     async def _act_on_computer(self, call: Call, number_text: str) -> Answer:
         parameters(call, {})
         computer_id = _id(number_text, "computer")
-        body = json_body(call, {"action": str, "scopes": list})
-        action, scopes = body.get("action"), body.get("scopes")
+        body = json_body(call, {"action": str, "scopes": list, **dict.fromkeys(INTERVALS, int)})
+        action = body.pop("action", None)
+        _check_members(action, body)
         if action == RESYNCHRONIZE:
-            fields = {} if scopes is None else {"scopes": _scopes(scopes)}
+            fields = {"scopes": _scopes(body["scopes"])} if body else {}
             return await self._queue(computer_id, RESYNCHRONIZE, fields)
-        if scopes is not None:
-            raise Malformed(f"`scopes` goes with the action {RESYNCHRONIZE} alone")
+        if action == SET_INTERVALS:
+            message = {"type": SET_INTERVALS, **_intervals(body)}
+            telling = partial(_tell_txn, computer_id=computer_id, message=message)
+            return json_answer(_computer_json(await self._commits.run(telling)))
         computer = await self._commits.run(partial(_decide_txn, computer_id=computer_id, action=action))
         self.log.info("computer {computer}: {action}", computer=computer_id, action=action)
         return json_answer(_computer_json(computer))
@@ -151,16 +161,14 @@ def _decide_txn(txn: Connection, *, computer_id: int, action: str | None) -> Com
     computer = _computer_txn(txn, computer_id=computer_id)
     status = STATUS_AFTER.get((computer.status, str(action)))
     if status is None:
-        known = [*dict.fromkeys(name for _, name in STATUS_AFTER), RESYNCHRONIZE]
+        known = [*dict.fromkeys(name for _, name in STATUS_AFTER), *_MEMBERS]
         raise Malformed(f"`action` must be one of {', '.join(known)}")
     computer = evolve(computer, status=status)
     save_computer_txn(txn, computer)
     return computer
 
 
-def _queue_txn(
-    txn: Connection, *, computer_id: int, type: str, fields: dict[str, Any], now: float
-) -> Operation:
+def _approved_txn(txn: Connection, *, computer_id: int) -> Computer:
     computer = _computer_txn(txn, computer_id=computer_id)
     if computer.status is not Status.APPROVED:
         raise Refused(
@@ -168,7 +176,36 @@ def _queue_txn(
             f"computer {computer.id} is {computer.status.value}",
             "approve it first, then send operations",
         )
+    return computer
+
+
+def _tell_txn(txn: Connection, *, computer_id: int, message: Message) -> Computer:
+    computer = _approved_txn(txn, computer_id=computer_id)
+    queue_message_txn(txn, computer.id, message)
+    return computer
+
+
+def _queue_txn(
+    txn: Connection, *, computer_id: int, type: str, fields: dict[str, Any], now: float
+) -> Operation:
+    computer = _approved_txn(txn, computer_id=computer_id)
     return add_operation_txn(txn, computer=computer.id, type=type, fields=fields, now=now)
+
+
+def _check_members(action: str | None, body: dict[str, Any]) -> None:
+    for name in body:
+        if name not in _MEMBERS.get(str(action), ()):
+            owner = next(action for action, names in _MEMBERS.items() if name in names)
+            raise Malformed(f"`{name}` goes with the action {owner} alone")
+
+
+def _intervals(given: dict[str, int]) -> dict[str, int]:
+    if not given:
+        raise Malformed(f"{SET_INTERVALS} needs at least one of {', '.join(INTERVALS)}, in seconds")
+    for name, seconds in given.items():
+        if not LEAST_INTERVAL <= seconds <= MOST_INTERVAL:
+            raise Malformed(f"`{name}` must be from {LEAST_INTERVAL} to {MOST_INTERVAL} seconds")
+    return given
 
 
 def _scopes(scopes: list[Any]) -> Any:
@@ -180,7 +217,7 @@ def _scopes(scopes: list[Any]) -> Any:
 def _operation_fields(type: str, fields: dict[str, Any]) -> Any:
     """The fields as values, when an agent can take them."""
     if type in BROKER_TYPES:
-        hint = f"; use the action {RESYNCHRONIZE} of the computer" if type == RESYNCHRONIZE else ""
+        hint = f"; use the action {type} of the computer" if type in _MEMBERS else ""
         raise Malformed(f"`type`: {type} is the server's own word, not an operation{hint}")
     for name in _RESERVED_FIELDS:
         if name in fields:

@@ -129,6 +129,14 @@ def test_parameters_where_there_are_none(wired: WiredServer, path: str) -> None:
         ({"acton": "approve"}, "did you mean `action`"),
         ({"action": "approve", "scopes": ["a"]}, "`scopes` goes with"),
         ({"action": "resynchronize", "scopes": []}, "`scopes` must be"),
+        ({"action": "resynchronize", "ping": 30}, "`ping` goes with the action set-intervals"),
+        ({"ping": 30}, "`ping` goes with the action set-intervals"),
+        ({"action": "set-intervals", "scopes": ["a"]}, "`scopes` goes with the action resynchronize"),
+        ({"action": "set-intervals"}, "at least one of exchange, urgent-exchange, ping"),
+        ({"action": "set-intervals", "exchange": 9}, "`exchange` must be from 10 to"),
+        ({"action": "set-intervals", "urgent-exchange": -1}, "`urgent-exchange` must be from 10 to"),
+        ({"action": "set-intervals", "ping": 2**40}, "`ping` must be from 10 to"),
+        ({"action": "set-intervals", "ping": True}, "`ping` must be an integer"),
         ({"action": "resynchronize", "scopes": [1]}, "`scopes` must be"),
         ({"action": "resynchronize", "scopes": ["\ud800"]}, "surrogate"),
         ([], "must be a JSON object"),
@@ -168,6 +176,16 @@ def test_resynchronize_everything(wired: WiredServer) -> None:
     reply = wired.api("POST", "/computers/1", {"action": "resynchronize"})
 
     assert (reply.status, reply.json["type"], reply.json["fields"]) == (201, "resynchronize", {})
+
+
+def test_intervals_of_a_pending_computer(wired: WiredServer) -> None:
+    """Who has no identity yet cannot be told intervals; the answer says what to do."""
+    message = register_message(account_name="closed")
+    wired.exchange(client_payload(messages=[message]))
+
+    reply = wired.api("POST", "/computers/1", {"action": "set-intervals", "ping": 30})
+
+    assert (reply.status, reply.json["error"]) == (409, "computer 1 is pending")
 
 
 def test_messages(wired: WiredServer) -> None:

@@ -126,6 +126,8 @@ def _strict_message(message: dict[str, Any]) -> None:
         assert message["info"] in ("unknown-account", "max-pending-computers")
     elif kind == "unknown-id":
         assert type(message.get("clone-of", "")) is str
+    elif kind == "set-intervals":
+        assert all(message[name] >= 10 for name in message.keys() - {"type"})
     else:
         assert type(message["operation-id"]) is int
 
@@ -292,6 +294,40 @@ def test_sequences(sequence: int, count: int, expected: int) -> None:
 
     assert answer["next-expected-sequence"] == expected
     assert len(wired.stored()) == expected - 1
+
+
+def test_intervals() -> None:
+    """The operator sets intervals; the client is pinged awake for them, gets them once, and none that it would not survive."""
+    wired = registered(2)()
+    asked = {"action": "set-intervals", "exchange": 60, "urgent-exchange": 10, "ping": 30}
+    wired.api("POST", f"/computers/{NUMBER}", {**asked, "exchange": 5})
+    assert wired.api("POST", f"/computers/{NUMBER}", asked).status == 200
+    assert send(wired, capture("03-ping")).body == b"du8:messagesb1;"
+
+    first = replay(wired, capture("04-registered-idle"))
+    after = replay(
+        wired, with_payload(without_token(capture("04-registered-idle")), next_expected_sequence=4)
+    )
+
+    assert first["messages"] == [{"type": "set-intervals", "exchange": 60, "urgent-exchange": 10, "ping": 30}]
+    assert after["messages"] == []
+
+
+def test_resynchronize_by_scope() -> None:
+    """A request to report afresh has the operation id that the client needs, and its answer settles it."""
+    wired = registered(2)()
+    wired.api("POST", f"/computers/{NUMBER}", {"action": "resynchronize", "scopes": ["disk"]})
+
+    answer = replay(wired, capture("04-registered-idle"))
+    settle(wired, 3)
+    done = {"type": "resynchronize", "operation-id": OPERATION, "api": b"3.3", "timestamp": 1}
+    replay(
+        wired,
+        with_payload(capture("07-batch-before-kill"), messages=[done], next_expected_sequence=4),
+    )
+
+    assert answer["messages"] == [{"type": "resynchronize", "operation-id": OPERATION, "scopes": ["disk"]}]
+    assert wired.api("GET", f"/operations/{OPERATION}").json["status"] == "succeeded"
 
 
 # identity
