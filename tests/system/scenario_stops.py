@@ -12,7 +12,7 @@ from .station import BROKER, COUNTING, MONITORS, SCRIPTS, SERVER, SERVICES, STOR
 SEED = 20260101
 KILLS = 30
 CUTS = 5
-MOST_BETWEEN = 120
+MOST_BETWEEN = 40
 """Most messages that are stored between two kills; the moment is drawn in messages, not in seconds."""
 
 USERS = ("fieldpost", "fieldpost-monitor", "fieldpost-server")
@@ -24,6 +24,7 @@ def test_kills_lose_and_double_nothing(station: Station) -> None:
     station.await_arrival(("counting",))
 
     for _ in range(KILLS):
+        station.await_exchange()
         station.await_count(chance.randrange(1, MOST_BETWEEN))
         for unit in chance.sample((BROKER, COUNTING, SERVER), k=chance.choice((1, 1, 1, 2, 3))):
             station.kill(unit)

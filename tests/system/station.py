@@ -64,6 +64,7 @@ interval = "2 s"
 urgent-interval = "1 s"
 backoff-base = "1 s"
 backoff-cap = "2 s"
+max-messages = 1
 """
 _COUNTING_MANIFEST = f"""\
 module = "counting:Counting"
@@ -233,6 +234,18 @@ class Station:
     def _try_guest(self, name: str, *words: str) -> str | None:
         ran = self.machine.run("python3", "-", *words, stdin=(_GUEST / name).read_text(), check=False)
         return ran.stdout if ran.returncode == 0 else None
+
+    def expected(self) -> int:
+        """The number of the next message that the server wants; -1 while it does not answer."""
+        ran = self._try_guest("ask.py", "GET", "/api/v1/computers?status=approved")
+        computers = json.loads(ran)["computers"] if ran is not None else []
+        return int(computers[0]["next-expected-sequence"]) if computers else -1
+
+    def await_exchange(self) -> None:
+        """Return when the server took further messages, so that exchanges are under way again."""
+        with self._journal_told(SERVER, BROKER):
+            before = until(lambda: max(self.expected(), 0), limit=ARRIVAL_LIMIT, what="the server answers")
+            until(lambda: self.expected() > before, limit=ARRIVAL_LIMIT, what="an exchange takes place")
 
     # the count
 

@@ -23,7 +23,7 @@ class CountingSettings:
     """Where the book is, and how long the plugin rests between two bursts."""
 
     book: Path = option(example="/var/lib/counting/book")
-    interval: float = option(default=0.1, unit=SECONDS, at_least=0.01)
+    interval: float = option(default=0.05, unit=SECONDS, at_least=0.01)
 
 
 class Counting(Plugin):
