@@ -53,7 +53,7 @@ deb:
 
 # The packages on a Debian that boots. It says itself what it needs.
 system-test: $(VENV)/ready-to-test
-	$(BIN)/python -m pytest -o python_files='scenario_*.py' -p no:cacheprovider tests/system $(ARGS)
+	$(BIN)/python -m pytest -p no:cacheprovider -o python_files='scenario_*.py' --tb=short $(or $(ARGS),tests/system)
 
 # The documentation is Markdown; what it names must exist, and what exists must be named.
 docs: $(VENV)/ready-to-test
