@@ -43,13 +43,19 @@ reliability: $(VENV)/ready-to-test
 conformance:
 	@echo "make conformance: the numbered statements belong to the session protocol, which is not built yet" >&2; exit 2
 
-# Debian packages in build/debian, from what is committed, with Debian's own Python and nothing of its users.
+# Debian packages in build/debian, from what is committed, with Debian's own Python and nothing of its users. They are built
+# once more under another umask and time zone: the same octets must come out.
+DEBIAN_PATH := PATH=/usr/sbin:/usr/bin:/sbin:/bin
+
 deb:
 	@command -v dpkg-buildpackage lintian >/dev/null || { echo "make deb needs Debian's tools: apt install dpkg-dev lintian, and apt build-dep ./" >&2; exit 1; }
-	rm -rf $(BUILD)/debian && mkdir -p $(BUILD)/debian/source
+	rm -rf $(BUILD)/debian && mkdir -p $(BUILD)/debian/source $(BUILD)/debian/again/source
 	git archive HEAD | tar --extract --directory $(BUILD)/debian/source
-	cd $(BUILD)/debian/source && PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage -us -uc -b
-	cd $(BUILD)/debian && PATH=/usr/sbin:/usr/bin:/sbin:/bin lintian --pedantic --fail-on error,warning *.changes
+	git archive HEAD | tar --extract --directory $(BUILD)/debian/again/source
+	cd $(BUILD)/debian/source && $(DEBIAN_PATH) dpkg-buildpackage -us -uc -b
+	cd $(BUILD)/debian/again/source && umask 002 && $(DEBIAN_PATH) TZ=Asia/Tokyo DEB_BUILD_OPTIONS=nocheck dpkg-buildpackage -us -uc -b >../log 2>&1
+	cd $(BUILD)/debian && sha256sum *.deb | (cd again && sha256sum --check)
+	cd $(BUILD)/debian && $(DEBIAN_PATH) lintian --pedantic --fail-on error,warning *.changes
 
 # The packages on a Debian that boots. It says itself what it needs.
 system-test: $(VENV)/ready-to-test
