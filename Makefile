@@ -40,8 +40,9 @@ fuzz: $(VENV)/ready-to-test
 reliability: $(VENV)/ready-to-test
 	HYPOTHESIS_PROFILE=reliability $(BIN)/python -m pytest tests/broker tests/server tests/plugins $(ARGS)
 
-conformance:
-	@echo "make conformance: the numbered statements belong to the session protocol, which is not built yet" >&2; exit 2
+# The numbered statements of the session, each with its outcome and its tests; one without a test counts as failed.
+conformance: $(VENV)/ready-to-test
+	$(BIN)/python -m pytest -p tests.conformance -m conformance --quiet --no-header $(ARGS)
 
 # Debian packages in build/debian, from what is committed, with Debian's own Python and nothing of its users. They are built
 # once more under another umask and time zone: the same octets must come out.
