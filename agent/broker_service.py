@@ -21,8 +21,10 @@ from twisted.logger import Logger
 from .. import __version__
 from ..broker.backoff import Backoff
 from ..broker.bus import Bus
+from ..broker.carriage.address import Address
 from ..broker.carriage.http import HttpTransport
 from ..broker.carriage.line import Timeouts
+from ..broker.carriage.post import Poster
 from ..broker.carriage.proxy import Proxies
 from ..broker.carriage.transport import Nowhere
 from ..broker.carriage.trust import Trust
@@ -126,10 +128,9 @@ def _transport(config: AgentConfig, reactor: Any, packer: WriterThread) -> HttpT
     server = config.server
     if server.url is None:
         return Nowhere(NO_SERVER)
-    return HttpTransport(
-        url=server.url,
+    poster = Poster(
+        address=Address.of_server(server.url),
         reactor=reactor,
-        now=time.time,
         worker=packer,
         trust=_trust(config),
         proxies=Proxies.chosen(proxy=server.proxy, no_proxy=server.no_proxy, environ=os.environ),
@@ -137,6 +138,7 @@ def _transport(config: AgentConfig, reactor: Any, packer: WriterThread) -> HttpT
         user_agent=f"fieldpost/{__version__}",
         timeouts=Timeouts(connect=server.connect_timeout, stall=server.stall_timeout, total=server.timeout),
     )
+    return HttpTransport(poster=poster, worker=packer, now=time.time)
 
 
 def _ground(config: AgentConfig, reactor: Any) -> _Ground:

@@ -20,8 +20,10 @@ from twisted.web.http import Request as WebRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from fieldpost.broker.carriage.address import Address
 from fieldpost.broker.carriage.http import HttpTransport
 from fieldpost.broker.carriage.line import Timeouts
+from fieldpost.broker.carriage.post import Poster
 from fieldpost.broker.carriage.proxy import Proxies
 from fieldpost.broker.carriage.transport import Request
 from fieldpost.broker.carriage.trust import Trust
@@ -223,11 +225,10 @@ def listen(case: TestCase, factory: Any, certificate: Issued | None = None, inte
 TIMEOUTS = Timeouts(connect=30, stall=120, total=3_600, idle=30)
 
 
-def a_transport(case: TestCase, url: str, **changes: Any) -> HttpTransport:
-    """The transport under test; it is stopped when the test ends."""
+def a_poster(case: TestCase, url: str, **changes: Any) -> Poster:
+    """What carries letters; it is stopped when the test ends."""
     settings: dict[str, Any] = {
         "reactor": reactor,
-        "now": time.time,
         "worker": InlineWriter(),
         "trust": Trust.in_system(environ={}),
         "proxies": Proxies(),
@@ -235,9 +236,15 @@ def a_transport(case: TestCase, url: str, **changes: Any) -> HttpTransport:
         "max_answer_octets": 100_000,
         "user_agent": "fieldpost/0.1",
     }
-    transport = HttpTransport(url=url, **(settings | changes))
-    case.addCleanup(lambda: started(transport.stop()))
-    return transport
+    poster = Poster(address=Address.of_server(url), **(settings | changes))
+    case.addCleanup(lambda: started(poster.stop()))
+    return poster
+
+
+def a_transport(case: TestCase, url: str, *, compress: bool = True, **changes: Any) -> HttpTransport:
+    """The transport under test; it is stopped when the test ends."""
+    poster = a_poster(case, url, **changes)
+    return HttpTransport(poster=poster, worker=InlineWriter(), now=time.time, compress=compress)
 
 
 def started(coroutine: "Coroutine[Deferred[Any], Any, T]") -> "Deferred[T]":

@@ -486,18 +486,18 @@ class _Choosy(Protocol):
 
 def connections_of(transport: Any) -> int:
     """How many there are."""
-    return len(transport._lines._all)
+    return len(transport.poster._lines._all)
 
 
 def heard_of(transport: Any) -> int:
     """How many octets of an answer's head have come."""
-    meter = transport._lines.meter
+    meter = transport.poster._lines.meter
     return meter._head._octets if meter else 0
 
 
 def waiting_in(transport: Any) -> int:
     """How many octets the peer has not acknowledged."""
-    return sum(line.unacknowledged() for line in transport._lines._all)
+    return sum(line.unacknowledged() for line in transport.poster._lines._all)
 
 
 class EndTests(TestCase):
