@@ -4,7 +4,7 @@ What went through the store since the broker started, by message type: for `stat
 The store itself keeps no such figures: they are lost with the process, and nothing depends on them.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -29,7 +29,7 @@ class Tally:
         self._sent: Counter[str] = Counter()
         self._first_stored: dict[str, float] = {}
         self._batches: dict[str, int] = {}
-        self._under_way: Outgoing | None = None
+        self._under_way: deque[Outgoing] = deque()
         self._acknowledged = 0
 
     def note_batches(self, batches: Sequence[Batch], answers: Sequence[Stored]) -> None:
@@ -47,14 +47,18 @@ class Tally:
             self._first_stored.setdefault(name, self._now())
 
     def note_under_way(self, outgoing: Outgoing) -> None:
-        """This is what the next answer is for."""
-        self._under_way = outgoing
+        """This is what the next answer is for; no other answer will come."""
+        self._under_way = deque([outgoing])
+
+    def note_following(self, outgoing: Outgoing) -> None:
+        """This is what an answer will be for that comes after the others."""
+        self._under_way.append(outgoing)
 
     def note_answer(self, answer: Answer, settlement: Settlement) -> None:
         """What the answer acknowledges was sent."""
-        outgoing, self._under_way = self._under_way, None
-        if outgoing is None:
+        if not self._under_way:
             return
+        outgoing = self._under_way.popleft()
         end = answer.next_expected_sequence
         if end is None:
             end = outgoing.sequence + len(outgoing.messages)
@@ -123,6 +127,12 @@ class TalliedStore(Store):
         """See Store.begin_exchange."""
         outgoing = super().begin_exchange(max_messages=max_messages, max_octets=max_octets)
         self.tally.note_under_way(outgoing)
+        return outgoing
+
+    def follow_exchange(self, first: int, *, max_messages: int, max_octets: int) -> Outgoing:
+        """See Store.follow_exchange."""
+        outgoing = super().follow_exchange(first, max_messages=max_messages, max_octets=max_octets)
+        self.tally.note_following(outgoing)
         return outgoing
 
     def commit_answer(self, answer: Answer) -> Settlement:

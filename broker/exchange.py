@@ -8,7 +8,8 @@ direction is the same with the roles changed: the server's messages are in the i
 transaction that takes the answer in.
 
 *One at a time.* An exchange asked for while one is under way is that one. What was asked of the schedule meanwhile comes
-next.
+next. Where the transport carries several payloads at a time, an exchange with a backlog has some of them under way
+together (`pipeline`); their answers are taken in one after the other.
 
 *What goes.* As much as the limits allow, of one API level. The token leaves the store before the payload leaves the
 machine, so that it is shown once, whatever happens.
@@ -28,7 +29,7 @@ its cause, and the next exchange is planned.
 from collections.abc import Callable
 from enum import Enum
 
-from attrs import evolve, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -52,6 +53,7 @@ from .carriage.transport import Answered, Refused, Reply, Transport, Unreachable
 from .delivery import Delivery
 from .handlers import Handlers
 from .parcel import Parcel, pack
+from .pipeline import Pipeline
 from .schedule import Bad, Good, Urgency
 from .status import Exchanged, Failed, Record, Result
 from .store.records import Answer, Settlement
@@ -117,7 +119,7 @@ class Exchange:
         self._most = limits.messages
         self._blamed = 0
         self._joined: list[Deferred[Result]] = []
-        self._carriage: Deferred[Reply] | None = None
+        self._pipeline: Pipeline | None = None
         self._is_stopping = False
         bus.listen(EXCHANGE_DUE, self._due)
 
@@ -173,8 +175,8 @@ class Exchange:
             self.run()
 
     def _cut(self) -> None:
-        if self._carriage is not None:
-            self._carriage.cancel()
+        if self._pipeline is not None:
+            self._pipeline.cancel()
 
     # One exchange
 
@@ -207,9 +209,9 @@ class Exchange:
         await self._bus.fire(PRE_EXCHANGE)
         while True:
             parcel = await self._writer.run(self._pack)
-            reply = await self._send(parcel)
-            if isinstance(reply, Answered):
-                return await self._apply(parcel, reply.payload)
+            reply = await self._converse(parcel)
+            if isinstance(reply, _Taken):
+                return await self._conclude(reply)
             if isinstance(reply, Unreachable):
                 return self._failed(reply.reason)
             remedy = _remedy(parcel, reply)
@@ -223,37 +225,66 @@ class Exchange:
             else:
                 self._most = len(parcel.messages) // 2
 
-    def _pack(self) -> Parcel:
-        return pack(self._store, max_messages=self._most, max_octets=self._limits.octets)
+    def _pack(self, behind: Parcel | None = None) -> Parcel:
+        octets = self._limits.octets
+        return pack(self._store, max_messages=self._most, max_octets=octets, behind=behind)
 
-    async def _send(self, parcel: Parcel) -> Reply:
-        self._carriage = Deferred.fromCoroutine(self._carry(parcel))
+    async def _converse(self, first: Parcel) -> "_Taken | Refused | Unreachable":
+        """Send a payload and those that may follow it at once; commit what the answers say, in order."""
+        self._pipeline = Pipeline(
+            first,
+            send=lambda parcel: Deferred.fromCoroutine(self._carry(parcel)),
+            follow=lambda parcel: self._writer.run(self._pack, parcel),
+            depth=self._transport.depth,
+        )
         try:
-            return await self._carriage
-        except CancelledError:
-            return Unreachable(reason="the broker stopped before the answer came; it asks again when it runs")
+            return await self._take_answers(self._pipeline)
         finally:
-            self._carriage = None
+            await self._pipeline.settle()
+            self._pipeline = None
 
     async def _carry(self, parcel: Parcel) -> Reply:
-        return await self._transport.exchange(parcel.request(self._handlers.types))
+        try:
+            return await self._transport.exchange(parcel.request(self._handlers.types))
+        except CancelledError:
+            return Unreachable(reason="the broker stopped before the answer came; it asks again when it runs")
 
-    # The answer
+    # The answers
 
-    async def _apply(self, parcel: Parcel, payload: ServerPayload) -> tuple[Good, Result]:
-        settlement = await self._writer.run(self._store.commit_answer, _answer(payload))
-        if parcel.messages:
+    async def _take_answers(self, pipeline: Pipeline) -> "_Taken | Refused | Unreachable":
+        """
+        Up to the first that does not acknowledge just its own payload: the others stand on sand then.
+
+        What an answer behind it would have acknowledged goes again.
+        """
+        taken = _Taken()
+        while (answered := await pipeline.next()) is not None:
+            parcel, reply = answered
+            if not isinstance(reply, Answered):
+                return taken if taken.settlements else reply
+            answer = _answer(reply.payload, parcel)
+            taken.sent += len(parcel.messages)
+            taken.settlements.append(await self._writer.run(self._store.commit_answer, answer))
+            if answer.next_expected_sequence != parcel.end:
+                break
+        return taken
+
+    async def _conclude(self, taken: "_Taken") -> tuple[Good, Result]:
+        """React to what has been committed."""
+        if taken.sent:
             self._most = min(self._limits.messages, self._most * 2)
             self._blamed = 0
-        await self._tell(settlement)
+        for settlement in taken.settlements:
+            await self._tell(settlement)
         await self._delivery.take()
+        settlement = taken.settlements[-1]
         draining = settlement.pending > 0 and settlement.verdict is Verdict.ACKNOWLEDGED
         if settlement.pending and settlement.moved:
             self._timetable.ask(Urgency.URGENT)
         result = Exchanged(
             at=self._now(),
-            sent=len(parcel.messages),
-            received=settlement.received,
+            sent=taken.sent,
+            received=sum(settlement.received for settlement in taken.settlements),
             pending=settlement.pending,
         )
         self.log.info(
@@ -289,15 +320,12 @@ class Exchange:
 
     async def _blame(self, parcel: Parcel, refused: Refused) -> tuple[Good | Bad, Result]:
         """One message is left, and the server refuses it. See whether it takes a payload without."""
-        outgoing, message = parcel.outgoing, parcel.outgoing.messages[0]
+        message = parcel.outgoing.messages[0]
         empty = parcel.emptied()
-        reply = await self._send(empty)
-        if not isinstance(reply, Answered):
+        reply = await self._converse(empty)
+        if not isinstance(reply, _Taken):
             return self._refused(reply) if isinstance(reply, Refused) else self._failed(reply.reason)
-        payload = reply.payload
-        if payload.next_expected_sequence is None:
-            payload = evolve(payload, next_expected_sequence=outgoing.sequence)
-        await self._apply(empty, payload)
+        await self._conclude(reply)
         reason = f"the server refused it ({refused.status}): {refused.reason}"
         await self._writer.run(self._store.set_aside, message.number, reason)
         self._blamed += 1
@@ -307,9 +335,18 @@ class Exchange:
         return Good(draining=True) if self._blamed == 1 else Bad(), failed
 
 
-def _answer(payload: ServerPayload) -> Answer:
+@define
+class _Taken:
+    """What the answers of one exchange changed, in order, and how many messages they were for."""
+
+    sent: int = 0
+    settlements: list[Settlement] = field(factory=list)
+
+
+def _answer(payload: ServerPayload, parcel: Parcel) -> Answer:
+    expected = payload.next_expected_sequence
     return Answer(
-        next_expected_sequence=payload.next_expected_sequence,
+        next_expected_sequence=parcel.end if expected is None else expected,
         token=payload.next_exchange_token,
         server_uuid=payload.server_uuid,
         server_api=payload.server_api,

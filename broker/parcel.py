@@ -1,5 +1,7 @@
 """What one payload to the server carries: taken from the store, and turned into what travels."""
 
+from functools import partial
+
 from attrs import evolve, frozen
 
 from ..wire import cbor
@@ -18,6 +20,18 @@ class Parcel:
 
     outgoing: Outgoing
     messages: tuple[Message, ...]
+    follows: bool = False
+    """See Request."""
+
+    @property
+    def end(self) -> int:
+        """The number behind its messages."""
+        return self.outgoing.sequence + len(self.messages)
+
+    @property
+    def leaves_some(self) -> bool:
+        """Whether there were messages that found no room in it."""
+        return 0 < len(self.messages) < self.outgoing.total
 
     def emptied(self) -> "Parcel":
         """The same without messages, and without the token, which has been shown."""
@@ -35,21 +49,23 @@ class Parcel:
             server_api=outgoing.api,
             total_messages=outgoing.total,
         )
-        return Request(payload=payload, secure_id=outgoing.secure_id, token=outgoing.token)
+        return Request(
+            payload=payload, secure_id=outgoing.secure_id, token=outgoing.token, follows=self.follows
+        )
 
 
-def pack(store: Store, *, max_messages: int, max_octets: int) -> Parcel:
+def pack(store: Store, *, max_messages: int, max_octets: int, behind: "Parcel | None" = None) -> Parcel:
     """
-    What goes next; to be run in the writer.
+    What goes next, or what goes behind another payload that is under way; to be run in the writer.
 
     A message that the disk has spoilt would stop all that is behind it (fault L13): it is set aside there and then.
     """
+    begin = store.begin_exchange if behind is None else partial(store.follow_exchange, behind.end)
     while True:
-        outgoing = store.begin_exchange(max_messages=max_messages, max_octets=max_octets)
+        outgoing = begin(max_messages=max_messages, max_octets=max_octets)
         try:
-            return Parcel(
-                outgoing=outgoing, messages=tuple(_unpack(message, outgoing) for message in outgoing.messages)
-            )
+            messages = tuple(_unpack(message, outgoing) for message in outgoing.messages)
+            return Parcel(outgoing=outgoing, messages=messages, follows=behind is not None)
         except _Spoilt as error:
             store.set_aside(error.number, str(error))
 

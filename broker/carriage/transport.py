@@ -15,6 +15,8 @@ class Request:
     payload: ClientPayload
     secure_id: bytes | None
     token: bytes | None
+    follows: bool = False
+    """It goes while others are under way that hold what is before it: only an acknowledgement is wanted."""
 
 
 @frozen(kw_only=True)
@@ -46,6 +48,10 @@ Reply = Answered | Refused | Unreachable
 class Transport(Protocol):
     """Carries one payload to the server and the answer back."""
 
+    @property
+    def depth(self) -> int:
+        """How many payloads may be under way at a time; they arrive in the order in which they were given."""
+
     def exchange(self, request: Request) -> Awaitable[Reply]:
         """Never raises for what a network or a server does; that is what Refused and Unreachable are for."""
 
@@ -55,6 +61,11 @@ class Nowhere:
     """A transport where there is no server to carry anything to; `reason` says why, and what to do."""
 
     reason: str
+
+    @property
+    def depth(self) -> int:
+        """See Transport."""
+        return 1
 
     async def exchange(self, request: Request) -> Reply:
         """See Transport."""

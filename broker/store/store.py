@@ -25,7 +25,7 @@ from .file import StoreFile
 from .inbox import next_incoming_txn, start_txn
 from .lanes import drop_empty_lanes_txn
 from .outbox import Room, has_queued_txn, release_txn
-from .outgoing import begin_exchange_txn
+from .outgoing import begin_exchange_txn, follow_exchange_txn
 from .own_messages import put_txn, resynchronize_txn
 from .receipts import Receipt, leave_txn
 from .records import (
@@ -156,6 +156,15 @@ class Store:
         outgoing = self._file.run(lambda txn: begin_exchange_txn(txn, room))
         self._sent = len(outgoing.messages)
         return outgoing
+
+    def follow_exchange(self, first: int, *, max_messages: int, max_octets: int) -> Outgoing:
+        """
+        What goes behind payloads that end before the number `first` and have no answer yet; perhaps nothing.
+
+        Its answer must name a number, and is taken in after theirs.
+        """
+        room = Room(messages=max_messages, octets=max_octets)
+        return self._file.run(lambda txn: follow_exchange_txn(txn, room, first))
 
     def commit_answer(self, answer: Answer) -> Settlement:
         """

@@ -71,6 +71,8 @@ Line = Reply | Exception | Callable[[Request], Reply] | Awaitable[Reply]
 class ScriptedTransport:
     """Answers by its script, line by line, and then by its last line for ever."""
 
+    depth = 1
+
     def __init__(self, *script: Line) -> None:
         self.script: list[Line] = list(script) or [says()]
         self.requests: list[Request] = []
@@ -312,6 +314,8 @@ class ModelServer:
 
     It is a Transport: each payload goes through its encoded form both ways.
     """
+
+    depth = 1
 
     def __init__(
         self,
