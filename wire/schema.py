@@ -29,13 +29,14 @@ The error's text goes on behind the field's name, and so begins with `must` wher
 def _exactly(kind: type, word: str) -> Read:
     def read(value: Any) -> Any:
         if type(value) is not kind:
-            raise Malformed(f"must be {word}, not {_word_for(value)}")
+            raise Malformed(f"must be {word}, not {word_for(value)}")
         return value
 
     return read
 
 
-def _word_for(value: Any) -> str:
+def word_for(value: Any) -> str:
+    """What kind of value it is, in people's words."""
     words = {
         str: "text",
         bytes: "octets",
@@ -45,6 +46,11 @@ def _word_for(value: Any) -> str:
         dict: "a map",
     }
     return "null" if value is None else words.get(type(value), type(value).__name__)
+
+
+def ANYTHING(value: Any) -> Any:
+    """Any value that travels: what it means is between those who say and hear it."""
+    return value
 
 
 TEXT = _exactly(str, "text")
@@ -60,7 +66,7 @@ def integer_of(least: int, most: int) -> Read:
 
     def read_integer(value: Any) -> int:
         if type(value) is not int:
-            raise Malformed(f"must be an integer, not {_word_for(value)}")
+            raise Malformed(f"must be an integer, not {word_for(value)}")
         if not least <= value <= most:
             raise Malformed(f"must be from {least} to {most}")
         return value
@@ -132,7 +138,7 @@ def from_map(cls: type[T], value: Any) -> T:
     Raises Malformed with the path of the field that is missing or wrong, such as `refused`[3].`code`.
     """
     if type(value) is not dict:
-        raise Malformed(f"{cls.__name__} must be a map, not {_word_for(value)}")
+        raise Malformed(f"{cls.__name__} must be a map, not {word_for(value)}")
     arguments = {}
     for attribute, key, read, _ in _columns(cls):
         if key in value:
