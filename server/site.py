@@ -15,7 +15,7 @@ from typing import cast
 
 from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IReactorTime, ITCPTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -117,6 +117,12 @@ class Channel(http.HTTPChannel):
         self.factory.connections -= self._counted
         self._counted = False
         super().connectionLost(reason)
+
+    def step_aside(self) -> None:
+        """Let another protocol have the connection; it stays counted until it is lost."""
+        self.disarm()
+        self.setTimeout(None)
+        cast(IConsumer, self.transport).unregisterProducer()
 
     def requestDone(self, request: http.Request) -> None:
         """The answer is written: wait for the next request, or for the connection to close."""

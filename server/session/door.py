@@ -1,0 +1,245 @@
+"""
+The front door of every listener: one port serves sessions, exchanges by POST and the API (wire 5.2).
+
+A connection that begins with `GET /session/` asks for a session. It is read up to the end of its header block and
+answered here. All others belong to HTTP: as soon as the first octets show that, they are given to an HTTP channel of the site,
+octet by octet as they came, and the door only passes on what follows.
+
+The channel is there from the start, with the connection as its transport. So the site's bounds hold for a connection
+from its first moment, whatever becomes of it: the number of connections, the idle time, the time for a request. A session
+takes the connection out of the channel's hands, but stays counted.
+"""
+
+from typing import Protocol as TypingProtocol
+from typing import cast
+
+from attrs import frozen
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IOpenSSLServerConnectionCreator,
+    IProtocol,
+    IProtocolNegotiationFactory,
+    IReactorTime,
+    ITCPTransport,
+    ITLSTransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..site import Channel, Site
+from .carrier import Carrier, carrier_of
+
+BEGINNING = b"GET /session/"
+"""What a request for a session begins with, and no other."""
+MAX_HEAD_OCTETS = 8 * 1024
+MAX_HEAD_LINES = 64
+HEAD_SECONDS = 20.0
+LINGER_SECONDS = 30.0
+"""After an answer that is no 101 the client has this long to close."""
+_END = b"\r\n\r\n"
+
+
+@frozen
+class Theirs:
+    """The connection belongs to HTTP; these octets came so far."""
+
+    octets: bytes
+
+
+@frozen
+class Asked:
+    """A whole header block that asks for a session, its empty line included, and what came behind it."""
+
+    head: bytes
+    rest: bytes
+
+
+@frozen
+class TooLong:
+    """A header block that asks for a session and does not end within the limit."""
+
+    cause: str
+
+
+class Gate:
+    """Reads until it is known what a connection wants. Sans-IO; it is used up when it says something."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the request line has shown that a session is asked for."""
+        return self._held.startswith(BEGINNING)
+
+    def receive(self, octets: bytes) -> Theirs | Asked | TooLong | None:
+        """What the octets decide; None when more are needed."""
+        seen = len(self._held)
+        self._held += octets
+        if not self.is_ours:
+            return None if BEGINNING.startswith(self._held) else Theirs(self._held)
+        end = self._held.find(_END, max(0, seen - len(_END)))
+        size = len(self._held) if end < 0 else end + len(_END)
+        if size > MAX_HEAD_OCTETS:
+            return TooLong(f"the header block is longer than {MAX_HEAD_OCTETS} octets")
+        if self._held.count(b"\n", 0, size) > MAX_HEAD_LINES:
+            return TooLong(f"the header block has more than {MAX_HEAD_LINES} lines")
+        return None if end < 0 else Asked(self._held[:size], self._held[size:])
+
+
+@frozen
+class TurnedAway:
+    """No session: these octets are the answer, then the connection ends."""
+
+    answer: bytes
+
+
+@frozen
+class Welcome:
+    """
+    A session: these octets are the answer, then the protocol has the connection.
+
+    With `tls`, TLS starts between the two.
+    """
+
+    answer: bytes
+    protocol: IProtocol
+    tls: "IOpenSSLServerConnectionCreator | None" = None
+
+
+class Host(TypingProtocol):
+    """Who judges what is asked at the door."""
+
+    def receive(self, head: bytes, carrier: Carrier) -> TurnedAway | Welcome:
+        """Answer a header block of ours. Never raises for anything in it."""
+
+    def refuse_early(self, status: int, cause: str) -> bytes:
+        """The answer to a head that never became whole."""
+
+
+class Door(Protocol):
+    """
+    One connection: at first nobody's, then HTTP's or a session's.
+
+    `channel` has the connection as its transport from the start, and hears of its end, whoever has it then.
+    """
+
+    log = Logger()
+
+    def __init__(self, *, channel: Channel, host: Host, clock: IReactorTime) -> None:
+        self._channel = channel
+        self._host = host
+        self._clock = clock
+        self._gate: Gate | None = Gate()
+        self._owner: IProtocol | None = None
+        self._deadline: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Nobody has asked for anything yet."""
+        assert self.transport is not None
+        self._channel.makeConnection(self.transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        """To whoever has the connection; while nobody has it, to the gate."""
+        if self._owner is not None:
+            self._owner.dataReceived(data)
+        elif self._gate is not None:
+            self._decide(self._gate, data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell both."""
+        self._disarm()
+        self._gate = None
+        if self._owner is not None and self._owner is not self._channel:
+            self._owner.connectionLost(reason)
+        self._channel.connectionLost(reason)
+
+    def _decide(self, gate: Gate, data: bytes) -> None:
+        found = gate.receive(data)
+        if found is None:
+            if self._deadline is None:
+                self._deadline = self._clock.callLater(HEAD_SECONDS, self._take_too_long, gate)
+            return
+        self._disarm()
+        self._gate = None
+        if isinstance(found, Theirs):
+            self._owner = self._channel
+            self._channel.dataReceived(found.octets)
+        elif isinstance(found, TooLong):
+            self._turn_away(self._host.refuse_early(400, found.cause))
+        else:
+            self._serve(found)
+
+    def _take_too_long(self, gate: Gate) -> None:
+        """Only of a head of ours can it be said; what is not decided goes on as HTTP, with HTTP's own time."""
+        self._deadline = None
+        if gate.is_ours:
+            self._gate = None
+            cause = f"negotiation timeout: the header block was not complete after {HEAD_SECONDS:g} seconds"
+            self._turn_away(self._host.refuse_early(408, cause))
+
+    def _serve(self, asked: Asked) -> None:
+        assert self.transport is not None
+        carrier = carrier_of(self.transport)
+        found = self._host.receive(asked.head, carrier)
+        if isinstance(found, TurnedAway):
+            self._turn_away(found.answer)
+        elif found.tls is not None and asked.rest:
+            # Whoever stands between could have put them there (wire 3.6, fault 3; F12).
+            text = "{peer} is cut off: octets came before TLS"
+            self.log.warn(text, peer=carrier.peer)
+            cast(ITCPTransport, self.transport).abortConnection()
+        else:
+            self._begin(found, asked.rest)
+
+    def _begin(self, found: Welcome, rest: bytes) -> None:
+        assert self.transport is not None
+        self._channel.step_aside()
+        self.transport.write(found.answer)
+        if found.tls is not None:
+            cast(ITLSTransport, self.transport).startTLS(found.tls)
+        self._owner = found.protocol
+        found.protocol.makeConnection(self.transport)
+        if rest:
+            found.protocol.dataReceived(rest)
+
+    def _turn_away(self, answer: bytes) -> None:
+        assert self.transport is not None
+        self._channel.step_aside()
+        self.transport.write(answer)
+        self.transport.loseConnection()
+        self._deadline = self._clock.callLater(LINGER_SECONDS, self._cut_off)
+
+    def _cut_off(self) -> None:
+        self._deadline = None
+        cast(ITCPTransport, self.transport).abortConnection()
+
+    def _disarm(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+
+
+@implementer(IProtocolNegotiationFactory)
+class Doors(Factory):
+    """Makes a door per connection, each with a channel of the site behind it."""
+
+    noisy = False
+
+    def __init__(self, *, site: Site, host: Host, clock: IReactorTime) -> None:
+        self.site = site
+        self._host = host
+        self._clock = clock
+
+    def buildProtocol(self, addr: "IAddress | None") -> Door:
+        """A door for a connection from this address."""
+        channel = self.site.buildProtocol(addr)
+        assert isinstance(channel, Channel)
+        return Door(channel=channel, host=self._host, clock=self._clock)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What is offered under TLS: HTTP/1.1 alone, for HTTP/2 has no upgrade."""
+        return self.site.acceptableProtocols()
