@@ -231,17 +231,19 @@ class Exchange:
 
     async def _converse(self, first: Parcel) -> "_Taken | Refused | Unreachable":
         """Send a payload and those that may follow it at once; commit what the answers say, in order."""
-        self._pipeline = Pipeline(
+        pipeline = self._pipeline = Pipeline(
             first,
             send=lambda parcel: Deferred.fromCoroutine(self._carry(parcel)),
             follow=lambda parcel: self._writer.run(self._pack, parcel),
             depth=self._transport.depth,
         )
         try:
-            return await self._take_answers(self._pipeline)
-        finally:
-            await self._pipeline.settle()
-            self._pipeline = None
+            taken = await self._take_answers(pipeline)
+        except Exception:
+            await pipeline.settle()
+            raise
+        await pipeline.settle()
+        return taken
 
     async def _carry(self, parcel: Parcel) -> Reply:
         try:

@@ -48,8 +48,11 @@ class Pipeline:
         await self._fill()
         if not self._under_way:
             return None
-        parcel, reply = self._under_way.popleft()
-        return parcel, await reply
+        parcel, reply = self._under_way[0]
+        try:
+            return parcel, await reply
+        finally:
+            self._under_way.popleft()
 
     async def settle(self) -> None:
         """Send no more; wait until nothing is under way, whatever comes of it."""

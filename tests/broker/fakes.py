@@ -315,8 +315,6 @@ class ModelServer:
     It is a Transport: each payload goes through its encoded form both ways.
     """
 
-    depth = 1
-
     def __init__(
         self,
         *types: str,
@@ -324,6 +322,7 @@ class ModelServer:
         api: ApiLevel = NEWEST_SERVER_API,
         weather: Callable[[Request], Weather] = lambda _: FAIR,
         window: int = 10,
+        depth: int = 1,
     ) -> None:
         self.types = (*types, "register", "resynchronize", "receipt", "operation-result")
         self.auto_accept = auto_accept
@@ -332,6 +331,7 @@ class ModelServer:
         self.travel: Callable[[], Deferred[None]] = lambda: succeed(None)
         """How long an answer is on its way."""
         self.window = window
+        self.depth = depth
         self.computers: list[_Known] = []
         self.requests: list[Request] = []
         self.poison: Callable[[Message], bool] = lambda _: False
@@ -383,6 +383,8 @@ class ModelServer:
             return self._answer(sent.sequence, [{"type": "unknown-id"}])
         if request.token not in (None, known.token):
             return self._answer(sent.sequence, [{"type": "unknown-id", "clone-of": known.title}])
+        if request.follows:
+            return self._acknowledge(known, sent)
         return self._take(known, sent)
 
     def _register(self, sent: ClientPayload) -> ServerPayload:
@@ -402,10 +404,17 @@ class ModelServer:
         identity: Message = {"type": "set-id", "id": known.secure_id, "insecure-id": len(self.computers)}
         return self._answer(known.expected, [identity, *self._types(sent, self.types)])
 
-    def _take(self, known: _Known, sent: ClientPayload) -> ServerPayload:
+    def _acknowledge(self, known: _Known, sent: ClientPayload) -> ServerPayload:
+        self._store(known, sent)
+        return self._with_token(known, [])
+
+    def _store(self, known: _Known, sent: ClientPayload) -> None:
         admission = admit(expected=known.expected, sequence=sent.sequence, count=len(sent.messages))
         known.stored += sent.messages[admission.skip : admission.skip + admission.take]
         known.expected += admission.take
+
+    def _take(self, known: _Known, sent: ClientPayload) -> ServerPayload:
+        self._store(known, sent)
         known.client_types = sent.client_accepted_types or known.client_types
         known.outgoing = [(n, m) for n, m in known.outgoing if n >= sent.next_expected_sequence]
         after = known.outgoing[-1][0] + 1 if known.outgoing else sent.next_expected_sequence
@@ -414,8 +423,11 @@ class ModelServer:
         del known.waiting[: self.window]
         known.outgoing += list(enumerate(fresh, after))
         known.token = b"token-%d" % next(self._numbers)
+        return self._with_token(known, [message for _, message in known.outgoing])
+
+    def _with_token(self, known: _Known, messages: list[Message]) -> ServerPayload:
         return evolve(
-            self._answer(known.expected, [message for _, message in known.outgoing]),
+            self._answer(known.expected, messages),
             next_exchange_token=known.token,
             client_accepted_types_hash=types_digest(known.client_types) if known.client_types else None,
         )

@@ -55,6 +55,7 @@ class Machine:
     """One agent with one plugin, and a server; chance rules over all that lies between them."""
 
     random: Random
+    depth: int = 1
     clock: Clock = field(factory=clock_at)
     sent: dict[str, int] = field(factory=lambda: dict.fromkeys(TYPES, 0))
     asked: list[int] = field(factory=list)
@@ -69,7 +70,7 @@ class Machine:
     rig: Rig = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.server = ModelServer(*TYPES, weather=self.weather)
+        self.server = ModelServer(*TYPES, weather=self.weather, depth=self.depth)
         self.server.travel = lambda: deferLater(self.clock, self.random.uniform(0, 20))
         self.store = open_store(clock=self.clock, accept=None)
         self.rig = self.boot()
@@ -176,9 +177,10 @@ class Machine:
         assert not any(message["type"] == "receipt" for message in self.server.computer.stored)
 
 
-def test_a_week() -> None:
+@pytest.mark.parametrize("depth", [1, 4])
+def test_a_week(depth: int) -> None:
     """A week with outages, lost answers, refusals and crashes loses nothing and doubles nothing."""
-    machine = Machine(Random(7), mortality=0.001)
+    machine = Machine(Random(7), depth=depth, mortality=0.001)
 
     machine.live(WEEK)
     machine.settle()
@@ -187,6 +189,7 @@ def test_a_week() -> None:
     assert machine.restarts > 10
     assert sum(machine.sent.values()) > 10_000
     assert len(machine.asked) > 50
+    assert (depth > 1) == any(request.follows for request in machine.server.requests)
     assert min(machine.bad_weather[kind] for kind in ("outage", "busy", "lost answer", "too large")) > 5
 
 
@@ -225,11 +228,11 @@ def test_an_outage_is_over(hours: int) -> None:
     assert len(set(back)) > 20
 
 
-@given(st.integers())
+@given(st.integers(), st.integers(1, 6))
 @settings(max_examples=15)
-def test_any_day(seed: int) -> None:
+def test_any_day(seed: int, depth: int) -> None:
     """The same for any day that chance can make."""
-    machine = Machine(Random(seed), mortality=0.01)
+    machine = Machine(Random(seed), depth=depth, mortality=0.01)
 
     machine.live(DAY)
     machine.settle()
