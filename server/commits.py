@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..runtime.database import DatabaseError, transaction
@@ -29,8 +30,11 @@ class Commits:
     The one door to the database.
 
     Work given to `run` starts in the order in which it was given; its Deferred fires after the sync, or fails and
-    nothing of that work is stored. `trouble` is what the database last failed with, until it takes something again.
+    nothing of that work is stored. What happens in the database without being asked for here, because a rule of an exchange queues
+    a message, is seen by watching. `trouble` is what the database last failed with, until it takes something again.
     """
+
+    log = Logger()
 
     def __init__(self, *, connection: sqlite3.Connection, writer: Writer) -> None:
         self._connection = connection
@@ -39,6 +43,15 @@ class Commits:
         self._running = False
         self._stopped: Deferred[None] | None = None
         self.trouble: DatabaseError | None = None
+        self._watches: list[tuple[Work[Any], Callable[[Any], None]]] = []
+
+    def watch(self, look: Work[T], tell: Callable[[T], None]) -> None:
+        """
+        After each transaction that wrote, look at the database and tell what was found.
+
+        `look` runs behind the sync, where the database is, and must only read; `tell` runs in the reactor's thread.
+        """
+        self._watches.append((look, tell))
 
     def run(self, work: Work[T]) -> "Deferred[T]":
         """What the work returns. Raises, through the Deferred, what it raises, or a DatabaseError."""
@@ -70,23 +83,44 @@ class Commits:
 
     async def _outcomes(self, works: list[Work[Any]]) -> list[Any]:
         try:
-            outcomes, wrote = await self._writer.run(_commit, self._connection, works)
+            looks = [look for look, _ in self._watches]
+            outcomes, seen = await self._writer.run(_commit, self._connection, works, looks)
         except DatabaseError as error:
             self.trouble = error
             return [Failure(error) for _ in works]
         except Exception:  # noqa: BLE001 - it travels to whoever gave the work
             return [Failure() for _ in works]
-        if wrote:
+        if seen is not None:
             self.trouble = None
+            self._tell(seen)
         return outcomes
 
+    def _tell(self, seen: list[Any]) -> None:
+        for (_, tell), (found, failure) in zip(self._watches, seen, strict=False):
+            try:
+                if failure is not None:
+                    failure.raiseException()
+                tell(found)
+            except Exception:  # noqa: BLE001 - who watches must not disturb who commits
+                self.log.failure("what was committed was not noticed")
 
-def _commit(connection: sqlite3.Connection, works: list[Work[Any]]) -> tuple[list[Any], bool]:
-    """Results and Failures, in order; and whether anything was written."""
+
+def _commit(
+    connection: sqlite3.Connection, works: list[Work[Any]], looks: list[Work[Any]]
+) -> tuple[list[Any], list[Any] | None]:
+    """Results and Failures, in order; and what was seen afterwards, None when nothing was written."""
     before = connection.total_changes
     with transaction(connection) as txn:
         outcomes = [_isolated(txn, work) for work in works]
-    return outcomes, connection.total_changes > before
+    wrote = connection.total_changes > before
+    return outcomes, [_seen(connection, look) for look in looks] if wrote else None
+
+
+def _seen(connection: sqlite3.Connection, look: Work[Any]) -> Any:
+    try:
+        return look(connection), None
+    except Exception:  # noqa: BLE001 - the commit is done and stays done
+        return None, Failure()
 
 
 def _isolated(txn: sqlite3.Connection, work: Work[Any]) -> Any:

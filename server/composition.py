@@ -34,6 +34,8 @@ class Server:
 
     front: Front
     commits: Commits
+    exchange: Exchange
+    intake: Intake
     uuid: str
 
 
@@ -75,7 +77,7 @@ def build_server(
         Route("POST", PING_PATH, Ping(commits=commits).answer),
         *api.routes(bearer_guard(api_token)),
     ]
-    return Server(front=Front(routes), commits=commits, uuid=uuid)
+    return Server(front=Front(routes), commits=commits, exchange=exchange, intake=intake, uuid=uuid)
 
 
 def _own_uuid(connection: Connection, new_id: Callable[[], str]) -> str:

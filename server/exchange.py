@@ -70,11 +70,12 @@ class Exchange:
         self._new_token = new_token
         self._window = window
 
-    def take_txn(self, txn: Connection, parcel: Parcel, now: float) -> Outcome:
+    def take_txn(self, txn: Connection, parcel: Parcel, now: float, *, quiet: bool = False) -> Outcome:
         """
         Take one exchange.
 
-        Raises Malformed for a `register` message that is none.
+        `quiet` takes the messages and says so, nothing else: the queue to the computer and the token stay as they are. So
+        exchanges can follow each other without waiting for answers. Raises Malformed for a `register` message that is none.
         """
         if parcel.secure_id is None:
             return self._register_txn(txn, parcel, now)
@@ -84,7 +85,22 @@ class Exchange:
         presented = judge_token(parcel.token, current=computer.token, previous=computer.previous_token)
         if presented is Presented.FOREIGN:
             return self._disown(parcel, "clone", computer)
+        if quiet:
+            return self._take_quietly_txn(txn, computer, parcel, now)
         return self._take_known_txn(txn, computer, parcel, presented, now)
+
+    def _take_quietly_txn(self, txn: Connection, computer: Computer, parcel: Parcel, now: float) -> Outcome:
+        payload = parcel.payload
+        admission = admit(expected=computer.expected, sequence=payload.sequence, count=len(payload.messages))
+        strays = _store_txn(txn, computer, parcel, admission, now)
+        computer = evolve(
+            _with_client_types(computer, payload),
+            expected=computer.expected + admission.take,
+            last_exchange=now,
+        )
+        save_exchange_txn(txn, computer)
+        answer = evolve(self._answer(computer.expected, [], computer), next_exchange_token=None)
+        return _outcome(answer, computer, admission, strays)
 
     def _take_known_txn(
         self, txn: Connection, computer: Computer, parcel: Parcel, presented: Presented, now: float
@@ -104,14 +120,7 @@ class Exchange:
             previous_token=None if vouched else computer.token,
         )
         save_exchange_txn(txn, computer)
-        return Outcome(
-            answer=self._answer(computer.expected, messages, computer),
-            event="gap" if admission.gap else "exchange",
-            computer=computer.id,
-            taken=admission.take,
-            known=0 if admission.gap else admission.skip,
-            strays=strays,
-        )
+        return _outcome(self._answer(computer.expected, messages, computer), computer, admission, strays)
 
     def _announce_types_txn(self, txn: Connection, computer: Computer, payload: ClientPayload) -> None:
         message = _types_message(self._policy.accepted, payload)
@@ -176,6 +185,17 @@ class Exchange:
             next_exchange_token=computer.token if computer else None,
             client_accepted_types_hash=computer.client_types_hash if computer else None,
         )
+
+
+def _outcome(answer: ServerPayload, computer: Computer, admission: Admission, strays: int) -> Outcome:
+    return Outcome(
+        answer=answer,
+        event="gap" if admission.gap else "exchange",
+        computer=computer.id,
+        taken=admission.take,
+        known=0 if admission.gap else admission.skip,
+        strays=strays,
+    )
 
 
 def _store_txn(txn: Connection, computer: Computer, parcel: Parcel, admission: Admission, now: float) -> int:

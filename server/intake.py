@@ -1,5 +1,5 @@
 """
-The exchange over HTTP (landscape 1.1): checks the request, has it decoded and committed, answers.
+The exchange: checks what came, has it decoded and committed, answers. HTTP brings it (landscape 1.1), or a session.
 
 Bodies of any size are decoded away from the reactor, all but the small ones; the commit is a group commit, and the
 answer leaves after its sync.
@@ -8,6 +8,8 @@ answer leaves after its sync.
 from functools import partial
 from typing import Any
 
+from attrs import frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
@@ -32,8 +34,25 @@ _LEVELS = {"exchange": LogLevel.info, "unregistered": LogLevel.debug, "registere
 _LIMITS = ParcelLimits()
 
 
+@frozen(kw_only=True)
+class Envelope:
+    """A body as it came, and what was said beside it, however it was carried."""
+
+    body: bytes
+    encoding: Encoding
+    packed: bool = False
+    """Whether the body is packed with gzip."""
+    level: ApiLevel | None = None
+    secure_id: bytes | None = None
+    token: bytes | None = None
+    peer: str
+    """Address of the sender, for the log."""
+    quiet: bool = False
+    """Take the messages and say so; no messages back and no new token."""
+
+
 class Intake:
-    """Answers exchanges."""
+    """Takes exchanges."""
 
     log = Logger()
 
@@ -54,43 +73,56 @@ class Intake:
 
     async def answer(self, call: Call) -> Answer:
         """Raises Refused, Malformed and TooLarge for what is wrong with a request, DatabaseError."""
-        encoding = _encoding_of(call)
-        parcel = await self._open(call, encoding)
-        outcome = await self._commits.run(
-            partial(self._exchange.take_txn, parcel=parcel, now=self._clock.seconds())
-        )
-        self._note(call, outcome)
-        return _answer(encoding, outcome, call)
+        envelope = _envelope_of(call)
+        outcome = await self.take(envelope, await self.open(envelope))
+        return _answer(envelope.encoding, outcome, call)
 
-    async def _open(self, call: Call, encoding: Encoding) -> Parcel:
-        packed, level = _is_packed(call), _level_of(call)
+    async def open(self, envelope: Envelope) -> Parcel:
+        """
+        What is in an envelope.
+
+        Raises Refused for a level that is not had here, Malformed, TooLarge.
+        """
+        _check_level(envelope.level)
         opening = partial(
             open_parcel,
-            call.body,
-            encoding=encoding,
-            packed=packed,
-            level=level,
-            secure_id=_octets_of(call, COMPUTER_ID),
-            token=_octets_of(call, EXCHANGE_TOKEN),
+            envelope.body,
+            encoding=envelope.encoding,
+            packed=envelope.packed,
+            level=envelope.level,
+            secure_id=envelope.secure_id,
+            token=envelope.token,
             limits=self._limits,
         )
         try:
-            small = len(call.body) <= SMALL_OCTETS
+            small = len(envelope.body) <= SMALL_OCTETS
             parcel = opening() if small else await self._decoder.run(opening)
         except UnknownLevel as unknown:
             raise _no_such_level(unknown.level) from None
-        if level is not None and level != parcel.payload.server_api:
+        if envelope.level is not None and envelope.level != parcel.payload.server_api:
             said = parcel.payload.server_api
             raise Malformed(
-                f"{MESSAGE_API} says {level}, `server-api` in the payload {said}; they must agree"
+                f"{MESSAGE_API} says {envelope.level}, `server-api` in the payload {said}; they must agree"
             )
         return parcel
 
-    def _note(self, call: Call, outcome: Outcome) -> None:
+    def take(self, envelope: Envelope, parcel: Parcel) -> "Deferred[Outcome]":
+        """
+        Commit what was opened. Those given first are committed first.
+
+        Raises Malformed, DatabaseError, Stopping, through the Deferred.
+        """
+        taking = partial(
+            self._exchange.take_txn, parcel=parcel, now=self._clock.seconds(), quiet=envelope.quiet
+        )
+        done = self._commits.run(taking)
+        return done.addCallback(self._note, envelope.peer)
+
+    def _note(self, outcome: Outcome, peer: str) -> Outcome:
         facts: dict[str, Any] = {
             "event": outcome.event,
             "computer": outcome.computer,
-            "peer": call.peer,
+            "peer": peer,
             "taken": outcome.taken,
             "known": outcome.known,
             "sent": len(outcome.answer.messages),
@@ -100,6 +132,20 @@ class Intake:
         if outcome.strays:
             text = "computer {computer} sent {strays} results that no open operation of it waits for"
             self.log.warn(text, computer=outcome.computer, strays=outcome.strays)
+        return outcome
+
+
+def _envelope_of(call: Call) -> Envelope:
+    level = call.header(MESSAGE_API)
+    return Envelope(
+        body=call.body,
+        encoding=_encoding_of(call),
+        packed=_is_packed(call),
+        level=None if level is None else ApiLevel.parse(level),
+        secure_id=_octets_of(call, COMPUTER_ID),
+        token=_octets_of(call, EXCHANGE_TOKEN),
+        peer=call.peer,
+    )
 
 
 def _encoding_of(call: Call) -> Encoding:
@@ -132,15 +178,9 @@ def _octets_of(call: Call, name: str) -> bytes | None:
     return value.encode("latin-1") if value else None
 
 
-def _level_of(call: Call) -> ApiLevel | None:
-    """The level in the header, when there is one; Refused when it is none of ours."""
-    said = call.header(MESSAGE_API)
-    if said is None:
-        return None
-    level = ApiLevel.parse(said)
-    if not OLDEST_SERVER_API <= level <= NEWEST_SERVER_API:
+def _check_level(level: ApiLevel | None) -> None:
+    if level is not None and not OLDEST_SERVER_API <= level <= NEWEST_SERVER_API:
         raise _no_such_level(level)
-    return level
 
 
 def _no_such_level(level: ApiLevel) -> Refused:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from fieldpost.runtime.database import DatabaseBroken, DatabaseFull, translate
@@ -178,3 +179,32 @@ def test_work_given_by_work_done(connection: sqlite3.Connection) -> None:
 
     assert result(chained) == "b"
     assert notes(connection) == ["a", "b"]
+
+
+def test_what_was_committed_is_seen(connection: sqlite3.Connection) -> None:
+    """Who watches sees the database after each transaction that wrote something, and after no other."""
+    writer = HeldWriter()
+    seen: list[list[str]] = []
+    commits = Commits(connection=connection, writer=writer)
+    commits.watch(notes, seen.append)
+
+    done: list[Deferred[Any]] = [commits.run(note("one")), commits.run(notes)]
+    assert seen == []
+    writer.release()
+    assert seen == [["one"]]
+    writer.release()
+
+    assert seen == [["one"]]
+    assert [result(item) for item in done] == ["one", ["one"]]
+
+
+def test_watching_disturbs_nobody(connection: sqlite3.Connection) -> None:
+    """A fault in looking or telling fails no work, and is logged."""
+    commits = Commits(connection=connection, writer=InlineWriter())
+    commits.watch(lambda txn: txn.execute("SELECT * FROM nowhere"), lambda found: None)
+    commits.watch(notes, lambda found: fault(connection))
+
+    with capturedLogs() as events:
+        assert result(commits.run(note("one"))) == "one"
+
+    assert len([event for event in events if "not noticed" in event["log_format"]]) == 2

@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
+from fieldpost.server.parcel import ParcelLimits, open_parcel
+from fieldpost.wire import cbor
 from fieldpost.wire.digest import types_digest
+from fieldpost.wire.encoding import CBOR
 from fieldpost.wire.payload import ServerPayload
 from tests.server.wired import NOTHING_DIGEST, POLICY, SERVER_DIGEST, WiredServer, client_payload
 
@@ -223,3 +226,26 @@ def test_computers_are_apart(wired: WiredServer) -> None:
 def test_server_says_who_it_is(computer: Computer) -> None:
     """The server's uuid is the same in all answers."""
     assert {"id-1"} == {computer.exchange(1).server_uuid for _ in range(3)}
+
+
+def test_quiet(wired: WiredServer, computer: Computer) -> None:
+    """A quiet exchange stores and acknowledges; it brings no messages, and leaves the token for the next."""
+    computer.exchange(1, "a")
+    wired.api("POST", "/operations", {"computer": 1, "type": "look"})
+    parcel = open_parcel(
+        cbor.encode(client_payload(sequence=2, messages=[{"type": "b"}])),
+        encoding=CBOR,
+        packed=False,
+        level=None,
+        secure_id=computer.secure_id,
+        token=None,
+        limits=ParcelLimits(),
+    )
+
+    outcome = wired.server.exchange.take_txn(wired.connection, parcel, 5.0, quiet=True)
+
+    assert outcome.answer.next_expected_sequence == 3
+    assert outcome.answer.messages == ()
+    assert outcome.answer.next_exchange_token is None
+    assert stored(wired) == ["a", "b"]
+    assert [message["type"] for message in computer.exchange(3).messages] == ["look"]
