@@ -11,7 +11,7 @@ import sqlite3
 from attrs import frozen
 
 from ...wire.api import ApiLevel
-from ...wire.message import RECEIPT
+from ...wire.message import RECEIPT, REGISTER
 from .records import LaneStatus, State
 from .state import parse_level
 
@@ -31,6 +31,8 @@ class Lane:
 
     def is_held(self, state: State) -> bool:
         """Whether the server would not take its messages now."""
+        if state.is_landscape and state.secure_id is None and self.type != REGISTER:
+            return True
         return self.type not in state.accepted_types or self.api > state.api
 
     def status(self, state: State) -> LaneStatus:

@@ -42,6 +42,7 @@ def _outgoing_txn(txn: sqlite3.Connection, room: Room, first: int) -> Outgoing:
         total=pending(state, position, lanes),
         accepted_types=state.accepted_types,
         client_types_hash=state.client_types_hash,
+        is_landscape=state.is_landscape,
     )
 
 

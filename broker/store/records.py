@@ -77,6 +77,8 @@ class Outgoing:
     """Messages pending, these included."""
     accepted_types: tuple[str, ...]
     client_types_hash: bytes | None
+    is_landscape: bool = False
+    """See State."""
 
 
 @frozen(kw_only=True)
@@ -123,6 +125,9 @@ class State:
     client_types_hash: bytes | None
     exchange_interval: int | None
     urgent_exchange_interval: int | None
+    ping_interval: int | None = None
+    is_landscape: bool = False
+    """The server is Landscape's: without an identity nothing goes but `register` (landscape 1.7)."""
 
 
 @frozen(kw_only=True)

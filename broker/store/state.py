@@ -54,6 +54,7 @@ def read_state_txn(txn: sqlite3.Connection) -> State:
     try:
         values["api"] = parse_level(values["api"])
         values["accepted_types"] = tuple(json.loads(values["accepted_types"]))
+        values["is_landscape"] = bool(values["is_landscape"])
     except (ValueError, TypeError, Malformed) as error:
         raise DatabaseBroken(f"{path_of(txn)}: the state cannot be read: {error}") from error
     return State(**values)
@@ -111,6 +112,14 @@ def lower_api_txn(txn: sqlite3.Connection) -> None:
     update_state_txn(txn, api=str(OLDEST_SERVER_API))
 
 
+def speak_landscape_txn(txn: sqlite3.Connection, wanted: bool) -> None:
+    """The types that we take are told anew then: Landscape's client does so after each start (landscape 1.3)."""
+    if wanted:
+        update_state_txn(txn, is_landscape=1, client_types_hash=None)
+    else:
+        update_state_txn(txn, is_landscape=0)
+
+
 def accept_types_txn(txn: sqlite3.Connection, types: Iterable[str]) -> TypeChanges:
     """Replace the list of accepted types."""
     old, new = set(read_state_txn(txn).accepted_types), set(types)
@@ -120,9 +129,15 @@ def accept_types_txn(txn: sqlite3.Connection, types: Iterable[str]) -> TypeChang
     )
 
 
-def set_intervals_txn(txn: sqlite3.Connection, exchange: int | None, urgent_exchange: int | None) -> None:
+def set_intervals_txn(
+    txn: sqlite3.Connection, exchange: int | None, urgent_exchange: int | None, ping: int | None
+) -> None:
     """None leaves one as it is."""
-    given = {"exchange_interval": exchange, "urgent_exchange_interval": urgent_exchange}
+    given = {
+        "exchange_interval": exchange,
+        "urgent_exchange_interval": urgent_exchange,
+        "ping_interval": ping,
+    }
     values = {name: storable(value, name) for name, value in given.items() if value is not None}
     if values:
         update_state_txn(txn, **values)

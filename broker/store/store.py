@@ -55,6 +55,7 @@ from .state import (
     read_state_txn,
     set_identity_txn,
     set_intervals_txn,
+    speak_landscape_txn,
 )
 from .status import status_txn
 from .substitution import drop_obsolete_results_txn, set_aside_txn
@@ -223,10 +224,20 @@ class Store:
 
     @_transaction
     def set_intervals(
-        self, txn: sqlite3.Connection, *, exchange: int | None, urgent_exchange: int | None
+        self,
+        txn: sqlite3.Connection,
+        *,
+        exchange: int | None,
+        urgent_exchange: int | None,
+        ping: int | None = None,
     ) -> None:
-        """Seconds that the server wants between exchanges; None leaves one as it is."""
-        set_intervals_txn(txn, exchange, urgent_exchange)
+        """Seconds that the server wants between exchanges, and between pings; None leaves one as it is."""
+        set_intervals_txn(txn, exchange, urgent_exchange, ping)
+
+    @_transaction
+    def speak_landscape(self, txn: sqlite3.Connection, wanted: bool) -> None:
+        """Say whether the server is Landscape's; to be called once, before the first exchange."""
+        speak_landscape_txn(txn, wanted)
 
     @_transaction
     def set_identity(self, txn: sqlite3.Connection, *, secure_id: bytes, insecure_id: int | None) -> None:

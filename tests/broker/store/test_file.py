@@ -314,7 +314,7 @@ class TestRefusedFiles:
             connection.execute("UPDATE schema_version SET oldest_compatible = 7")
             connection.execute("PRAGMA user_version = 9")
 
-        with pytest.raises(DatabaseNewer, match=r"version 9.*version 7 and later.*version 1\. Install"):
+        with pytest.raises(DatabaseNewer, match=r"version 9.*version 7 and later.*version 2\. Install"):
             open_store(str(path))
 
         assert [file.name for file in tmp_path.iterdir()] == ["store"]
