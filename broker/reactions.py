@@ -13,6 +13,7 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from ..runtime.writer import Writer
+from ..wire import kinds
 from ..wire.errors import Malformed
 from ..wire.local import (
     ACCEPTANCE_CHANGED,
@@ -32,7 +33,7 @@ from ..wire.message import (
     check_message,
 )
 from ..wire.payload import MAX_TYPES, WRECK
-from ..wire.schema import INTEGER, TEXT, field_of, from_map, list_of, optional
+from ..wire.schema import INTEGER, field_of, from_map, list_of, optional
 from .bus import Bus
 from .carriage.wording import printable
 from .handlers import Handlers
@@ -45,6 +46,10 @@ from .timetable import Timetable
 _FITS_A_HEADER = re.compile(rb"[\x21-\x7e]{1,1024}\Z")
 _COLUMN_END = 2**62
 _MAX_SCOPES = 1_000
+
+
+TEXT = kinds.TEXT.fit
+"""Text, or octets in its place (landscape 1.6)."""
 
 
 def _type_name(value: Any) -> str:
@@ -88,6 +93,7 @@ class _Resynchronize:
 class _SetIntervals:
     exchange: int | None = field_of(optional(INTEGER), default=None)
     urgent_exchange: int | None = field_of(optional(INTEGER), default=None)
+    ping: int | None = field_of(optional(INTEGER), default=None)
 
 
 @frozen(kw_only=True)
@@ -169,8 +175,11 @@ class Reactions:
         state = await self._writer.run(self._store.state)
         if state.secure_id is None and title is None:
             return
-        # Types first: whoever stops in between still says who it is, and is told the types again.
-        await self._replace_types(set(state.accepted_types) & {REGISTER})
+        if (
+            not state.is_landscape
+        ):  # whose servers name all types, and mean them for those who have an identity
+            # Types first: whoever stops in between still says who it is, and is told the types again.
+            await self._replace_types(set(state.accepted_types) & {REGISTER})
         await self._writer.run(self._store.forget_identity, clone_of=title)
         if title is None:
             self.log.warn("the server does not know this machine; it registers anew")
@@ -203,8 +212,10 @@ class Reactions:
 
     async def _set_intervals(self, incoming: Incoming) -> None:
         asked = from_map(_SetIntervals, incoming.message)
-        exchange, urgent = _clamped(asked.exchange), _clamped(asked.urgent_exchange)
-        await self._writer.run(self._store.set_intervals, exchange=exchange, urgent_exchange=urgent)
+        exchange, urgent, ping = map(_clamped, (asked.exchange, asked.urgent_exchange, asked.ping))
+        await self._writer.run(
+            self._store.set_intervals, exchange=exchange, urgent_exchange=urgent, ping=ping
+        )
         state = await self._writer.run(self._store.state)
         self._timetable.override(
             exchange=state.exchange_interval, urgent_exchange=state.urgent_exchange_interval
@@ -234,6 +245,8 @@ def _insecure_id(value: Any) -> int | None:
 def _title(message: Message) -> str | None:
     """Whose clone we are, if that; an odd title must not keep us with an identity that is none."""
     title = message.get("clone-of")
+    if isinstance(title, bytes):
+        title = title.decode("utf-8", "replace")
     return None if title is None else printable(title if isinstance(title, str) else repr(title)[:1000])
 
 

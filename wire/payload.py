@@ -50,7 +50,8 @@ def _digest(value: Any) -> bytes:
 
 
 def _token(value: Any) -> bytes:
-    octets: bytes = OCTETS(value)
+    """Octets, or text in their place (landscape 1.6)."""
+    octets: bytes = OCTETS(value.encode() if isinstance(value, str) else value)
     if not is_credential(octets):
         raise Malformed(
             f"must be 1 to {MAX_CREDENTIAL_OCTETS} octets of visible ASCII: it travels in a header"
@@ -83,9 +84,15 @@ def _message_or_wreck(value: Any) -> Message:
     So a message without a usable type does not spoil the answer, and the stream goes on behind it (fault L6).
     """
     try:
-        return check_message(value)
+        return check_message(_with_type_in_text(value))
     except Malformed as error:
         return {"type": WRECK, "cause": str(error)}
+
+
+def _with_type_in_text(value: Any) -> Any:
+    """The same message, if its `type` came in octets (landscape 1.6)."""
+    kind = value.get("type") if type(value) is dict else None
+    return {**value, "type": kind.decode()} if type(kind) is bytes and kind.isascii() else value
 
 
 @frozen(kw_only=True)

@@ -287,12 +287,30 @@ def test_l11_set_intervals_is_clamped(said: int, kept: float) -> None:
     assert rig.store.state().exchange_interval == kept
 
 
+def test_octets_are_read_where_text_is_due() -> None:
+    """And the reverse: Landscape's servers mix them up, and its client does not survive it (landscape 1.6, fault L10)."""
+    store = open_store(accept=("receipt",))
+    rig, transport = hearing(
+        {"type": "accepted-types", "types": [b"load", "disk"]},
+        {"type": "set-id", "id": "secure", "insecure-id": b"42"},
+        {"type": "registration", "info": b"unknown-account"},
+        {"type": "resynchronize", "operation-id": 7, "scopes": [b"cpu"]},
+        store=store,
+    )
+
+    state = store.state()
+    assert (state.accepted_types, state.secure_id, state.insecure_id) == (("disk", "load"), b"secure", 42)
+    assert rig.heard("registration-failed")[0]["info"] == "unknown-account"
+    assert rig.heard("resynchronize-clients")[-1] == {"scopes": ["cpu"]}
+    assert store.dead_letters(9) == []
+
+
 # What cannot be taken
 
 POISON: list[Message] = [
     {"type": "accepted-types"},
     {"type": "accepted-types", "types": "load"},
-    {"type": "accepted-types", "types": [b"load"]},
+    {"type": "accepted-types", "types": [b"\xff"]},
     {"type": "accepted-types", "types": ["a;b"]},
     {"type": "accepted-types", "types": [""]},
     {"type": "accepted-types", "types": ["x" * 65]},

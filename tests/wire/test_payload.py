@@ -191,7 +191,7 @@ RIGHT_KINDS: dict[str, tuple[type, ...]] = {
     "server-api": (bytes, str),
     "total-messages": (int,),
     "server-uuid": (str, bytes),
-    "next-exchange-token": (bytes, type(None)),
+    "next-exchange-token": (bytes, str, type(None)),
     "client-accepted-types-hash": (bytes, type(None)),
 }
 OPTIONAL_IN_ANSWER = ("next-expected-sequence",)
@@ -320,3 +320,18 @@ def test_a_wreck_says_what_was_wrong() -> None:
         {"type": "malformed-message", "cause": "a message needs a `type` that is text"},
         {"type": "b"},
     )
+
+
+def test_a_servers_types_and_token_may_be_octets_or_text() -> None:
+    """Landscape's servers write either (landscape 1.4, 1.6); what comes out is always the same."""
+    written = {
+        "server-api": b"3.3",
+        "server-uuid": b"uuid",
+        "messages": [{"type": b"set-id"}, {"type": b"\xff"}],
+        "next-exchange-token": "token",
+    }
+
+    payload = ServerPayload.from_map(written)
+
+    assert (payload.server_uuid, payload.next_exchange_token) == ("uuid", b"token")
+    assert [message["type"] for message in payload.messages] == ["set-id", "malformed-message"]
