@@ -1,6 +1,7 @@
 """The server's configuration file as values (conf/server.toml is a sample, docs/server.md explains each option)."""
 
 import os
+import re
 from pathlib import Path
 
 from attrs import Factory, frozen
@@ -20,6 +21,11 @@ def _check_type(name: str) -> None:
 def _check_secret(text: str) -> None:
     if not text or not text.isprintable():
         raise ValueError("must be printable text, at least one character")
+
+
+def _check_address(text: str) -> None:
+    if not re.match(r"https?://[!-~]+\Z", text):
+        raise ValueError("must be a whole address such as https://other.example/session/default")
 
 
 @frozen(kw_only=True)
@@ -58,6 +64,29 @@ class LimitsSection:
 
 
 @frozen(kw_only=True)
+class SessionSection:
+    """How agents may keep a session."""
+
+    enabled: bool = True
+    certificate_file: Path | None = option(default=None)
+    key_file: Path | None = option(default=None)
+    client_ca_file: Path | None = option(default=None)
+    plain: bool = False
+    max_sessions: int = option(default=4_000, at_least=1)
+    ping: float = option(default=25.0, unit=SECONDS, at_least=1, at_most=50)
+    drain: float = option(default=5.0, unit=SECONDS, at_least=0, at_most=3600)
+    moved: dict[str, str] = option(default=Factory(dict), check=_check_address)
+
+    def __attrs_post_init__(self) -> None:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("give both of `certificate-file` and `key-file`, or neither")
+        if self.client_ca_file is not None and self.certificate_file is None:
+            raise ValueError(
+                "`client-ca-file` goes with `certificate-file`: clients show theirs in the TLS inside a session"
+            )
+
+
+@frozen(kw_only=True)
 class AccountSection:
     """A door for new computers."""
 
@@ -80,6 +109,7 @@ class ServerSettings:
     server: ServerSection
     intake: IntakeSection = Factory(IntakeSection)
     limits: LimitsSection = Factory(LimitsSection)
+    session: SessionSection = Factory(SessionSection)
     accounts: dict[str, AccountSection] = option(name="account", default=Factory(dict))
 
     def __attrs_post_init__(self) -> None:

@@ -9,6 +9,7 @@ from fieldpost.server.policy import BUNDLED_TYPES, CORE_TYPES
 from fieldpost.server.settings import (
     LimitsSection,
     ServerSettings,
+    SessionSection,
     api_token_of,
     load_settings,
     policy_of,
@@ -133,3 +134,27 @@ def test_mistakes(tmp_path: Path, before: str, after: str, hint: str) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
 
     assert hint in problem_with(tmp_path, LEAST.replace(before, after))
+
+
+def test_session(tmp_path: Path) -> None:
+    """Sessions are served unless they are turned off; ids that moved have whole addresses."""
+    assert load_settings(write(tmp_path, LEAST)).session == SessionSection()
+
+    moved = '[session.moved]\n"s:old" = "https://other.example/session/default"\n'
+    settings = load_settings(write(tmp_path, f"{moved}{LEAST}"))
+
+    assert settings.session.moved == {"s:old": "https://other.example/session/default"}
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ('certificate-file = "a"', "give both of `certificate-file` and `key-file`"),
+        ('client-ca-file = "a"', "`client-ca-file` goes with `certificate-file`"),
+        ('moved = {a = "nowhere"}', "must be a whole address"),
+        ("ping = 60", "session.ping"),
+    ],
+)
+def test_session_mistakes(tmp_path: Path, text: str, part: str) -> None:
+    """What would let no session work is said at the start."""
+    assert part in problem_with(tmp_path, f"[session]\n{text}\n{LEAST}")

@@ -1,0 +1,161 @@
+"""
+The sessions that are live, by computer: at most one each.
+
+A second one for a computer is judged by the rules of duplicates (wire 5.5). They may want the live one probed first; all
+newcomers for that computer wait meanwhile, in order. Nothing of this is done before the newcomer has proved who it is.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from ...wire.session.duplicates import Accept, CloneWatch, Live, Offer, Probe, Reject, after_probe, judge
+from ...wire.session.identity import AGENT
+from ..commits import Commits
+from .records import next_sequence_txn, note_twins_txn
+
+REPLACED = "replaced"
+SHUTDOWN = "shutdown"
+REVOKED = "revoked"
+"""The operator took the computer's identity away."""
+
+
+class Line(Protocol):
+    """A session as the registry needs it: runtime.session's peer."""
+
+    def probe(self) -> "Deferred[bool]":
+        """Whether the other end answers a ping soon."""
+
+    def close(self, reason: str, retry_after: int | None = None) -> object:
+        """Say goodbye and end."""
+
+
+@frozen(kw_only=True, eq=False)
+class Entry:
+    """One live session. `line` is the way to it."""
+
+    computer: int
+    line: Line
+    offer: Offer
+    sequence: int
+    since: float
+    address: str
+
+    def as_live(self) -> Live:
+        """What the rules of duplicates look at."""
+        return Live(
+            incarnation=self.offer.incarnation,
+            attempt=self.offer.attempt,
+            sequence=self.sequence,
+            opened_at=self.since,
+        )
+
+
+class Registry:
+    """
+    Who is connected.
+
+    `incarnation` is ours, drawn when the process starts. Whatever is told by `watch` is told in the reactor's thread:
+    an entry that came, or None for one that went.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, *, commits: Commits, clock: IReactorTime, incarnation: bytes, clones: CloneWatch | None = None
+    ) -> None:
+        self._commits = commits
+        self._clock = clock
+        self._clones = clones or CloneWatch()
+        self._live: dict[int, Entry] = {}
+        self._locks: dict[int, DeferredLock] = {}
+        self.incarnation = incarnation
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def find(self, computer_id: int) -> Entry | None:
+        """The live session of a computer."""
+        return self._live.get(computer_id)
+
+    def entries(self) -> list[Entry]:
+        """All of them, as they are now."""
+        return list(self._live.values())
+
+    async def admit(
+        self,
+        computer_id: int,
+        *,
+        offer: Offer,
+        line: Line,
+        address: str,
+        is_gone: Callable[[], bool] = lambda: False,
+    ) -> Entry | Reject | None:
+        """
+        Let a newcomer take the computer's place, or say why not; None when it `is_gone` before that was known.
+
+        Raises DatabaseError, Stopping.
+        """
+        lock = self._locks.setdefault(computer_id, DeferredLock())
+        await lock.acquire()
+        try:
+            return await self._admit(computer_id, offer, line, address, is_gone)
+        finally:
+            lock.release()
+            if not lock.locked:
+                self._locks.pop(computer_id, None)
+
+    async def _admit(
+        self, computer_id: int, offer: Offer, line: Line, address: str, is_gone: Callable[[], bool]
+    ) -> Entry | Reject | None:
+        verdict = await self._judge(computer_id, offer)
+        if isinstance(verdict, Reject):
+            return verdict
+        name, now = f"{AGENT}{computer_id}", self._clock.seconds()
+        if self._clones.is_clone(name, offer.incarnation, now):
+            await self._commits.run(partial(note_twins_txn, computer_id=computer_id, now=now))
+            text = "two machines use the identity of computer {computer} in turn, one of them at {address}: one is a copy of the other"
+            self.log.error(text, computer=computer_id, address=address)
+            return self._clones.refusal()
+        sequence = await self._commits.run(partial(next_sequence_txn, computer_id=computer_id))
+        if is_gone():
+            return None
+        self._clones.accepted(name, offer.incarnation, now)
+        entry = Entry(
+            computer=computer_id, line=line, offer=offer, sequence=sequence, since=now, address=address
+        )
+        self._replace(entry, verdict)
+        return entry
+
+    async def _judge(self, computer_id: int, offer: Offer) -> Accept | Reject:
+        live = self._live.get(computer_id)
+        now = self._clock.seconds()
+        verdict = judge(offer, live.as_live() if live else None, master=self.incarnation, now=now)
+        if isinstance(verdict, Probe):
+            assert live is not None
+            answered = await live.line.probe()
+            return after_probe(verdict, answered=answered and self._live.get(computer_id) is live)
+        return verdict
+
+    def _replace(self, entry: Entry, verdict: Accept) -> None:
+        old, self._live[entry.computer] = self._live.get(entry.computer), entry
+        if old is not None:
+            text = "the session of computer {computer} at {old} is replaced by one at {new}: {why}"
+            self.log.info(text, computer=entry.computer, old=old.address, new=entry.address, why=verdict.why)
+            old.line.close(REPLACED)
+
+    def remove(self, entry: Entry) -> None:
+        """It is over. Nothing happens when another has its place."""
+        if self._live.get(entry.computer) is entry:
+            del self._live[entry.computer]
+
+    def revoke(self, computer_id: int) -> None:
+        """End a computer's session because its identity is none any more."""
+        entry = self._live.get(computer_id)
+        if entry is not None:
+            entry.line.close(REVOKED)
