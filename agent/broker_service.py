@@ -36,12 +36,14 @@ from ..broker.local.grants import Grants
 from ..broker.local.intake import Intake
 from ..broker.local.plugin_link import Broker
 from ..broker.local.plugin_socket import PluginSocket
+from ..broker.output import Outputs
 from ..broker.reactions import Reactions
 from ..broker.registration import Account, Registration
 from ..broker.schedule import Intervals, Schedule
 from ..broker.status import Record, Status
 from ..broker.store.records import StoreLimits
 from ..broker.timetable import Timetable
+from ..broker.topics import Silence, TopicRelay
 from ..runtime.activation import inherited_socket
 from ..runtime.doors import following, returns_deferred
 from ..runtime.secret import place_of
@@ -226,6 +228,8 @@ def _broker(ground: _Ground, grants: Grants, delivery: Delivery, intake: Intake,
         deliveries=delivery,
         events=ground.bus,
         exchanges=ground.timetable,
+        topics=TopicRelay(upstream=Silence()),
+        outputs=Outputs(clock=ground.reactor),
         status=report.report,
         clock=ground.reactor,
     )

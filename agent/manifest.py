@@ -43,6 +43,7 @@ class _Options:
     user: str | None = None
     sends: tuple[str, ...] = ()
     handles: tuple[str, ...] = ()
+    subscribes: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -69,6 +70,8 @@ class Manifest:
     """Types that it may send; `*` for all that are not the broker's own."""
     handles: tuple[str, ...] = ()
     """Types of the server's messages that it may take; `*` likewise."""
+    subscribes: tuple[str, ...] = ()
+    """Topics of the server's notifications that it may hear; `*` for all."""
     settings: dict[str, Any] = field(factory=dict, repr=False)
 
     @classmethod
@@ -92,6 +95,7 @@ class Manifest:
             user=found.user,
             sends=found.sends,
             handles=found.handles,
+            subscribes=found.subscribes,
             settings=found.settings,
         )
 

@@ -29,6 +29,7 @@ def grant_of(manifest: Manifest, *, own_uid: int) -> Grant:
         uids=_uids(manifest, own_uid),
         sends=frozenset(manifest.sends),
         handles=frozenset(manifest.handles),
+        subscribes=frozenset(manifest.subscribes),
     )
 
 

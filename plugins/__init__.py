@@ -10,6 +10,7 @@ from .monitor import Monitor, MonitorSettings
 from .patience import wait_at_most
 from .plugin import NoSettings, Plugin, handles
 from .points import Points
+from .topics import Notification, Subscription
 
 __all__ = [
     "DONE",
@@ -24,6 +25,7 @@ __all__ = [
     "Monitor",
     "MonitorSettings",
     "NoSettings",
+    "Notification",
     "OperationFailed",
     "Outcome",
     "Plugin",
@@ -32,6 +34,7 @@ __all__ = [
     "Point",
     "Points",
     "Stopped",
+    "Subscription",
     "Sums",
     "handles",
     "option",

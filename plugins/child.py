@@ -9,6 +9,7 @@ gets away.
 
 import os
 import signal
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any
@@ -123,7 +124,11 @@ class Child(ProcessProtocol):
         grace: float,
         kill: Callable[[int, int], None] = os.kill,
         kill_group: Callable[[int, int], None] = os.killpg,
+        wrote: Callable[[str], None] | None = None,
     ) -> None:
+        """`wrote` is told what it writes, as it comes."""
+        self._wrote = wrote
+        self._decoder = getincrementaldecoder("utf-8")("replace")
         self._kill = kill
         self._kill_group = kill_group
         self._ending: Ending | None = None
@@ -181,6 +186,8 @@ class Child(ProcessProtocol):
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """See ProcessProtocol. Standard output and errors are one text."""
         self._output.add(data)
+        if self._wrote is not None:
+            self._wrote(self._decoder.decode(data))
 
     def processExited(self, reason: Failure) -> None:
         """See ProcessProtocol: it ended, but its descendants may still write."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from random import Random
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import define, frozen
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, connectionDone
@@ -37,12 +37,18 @@ from ..wire.local import (
     Handle,
     Hello,
     Nothing,
+    Notification,
     OpenSession,
     Outcome,
+    Output,
+    Ping,
+    Refused,
     Report,
     Session,
     Stored,
+    Subscribe,
     Unavailable,
+    Unsubscribe,
     Welcome,
 )
 from ..wire.message import Message, check_message
@@ -58,6 +64,15 @@ STOP_WITHIN = 3.0
 OnDeliver = Callable[[Deliver], Awaitable[Outcome]]
 OnEvent = Callable[[Event], None]
 OnWelcome = Callable[[Welcome], None]
+OnNotification = Callable[[Notification], "Deferred[None]"]
+
+
+@define(eq=False)
+class _Topic:
+    """One that a plugin hears. `since`: the highest number that it has dealt with."""
+
+    heard: OnNotification
+    since: int | None = None
 
 
 @frozen(kw_only=True)
@@ -119,6 +134,7 @@ class BrokerConnection:
         self._outbox = Outbox(limits.outbox)
         self._link: _Link | None = None
         self._handled: dict[str, dict[str, None]] = {}
+        self._topics: dict[tuple[str, str], _Topic] = {}
         self._when_linked: list[Deferred[_Link]] = []
         self._when_flushed: list[Deferred[None]] = []
         self._pump_call: IDelayedCall | None = None
@@ -215,6 +231,32 @@ class BrokerConnection:
             return
         await self._ask_patiently("handle", Handle(plugin=plugin, types=tuple(new)))
         known.update(new)
+
+    @returns_deferred
+    async def report(self, output: Output) -> None:
+        """Tell what an operation writes; nobody hears it while the broker is away. Raises Refused."""
+        if self._link is not None and self._link.is_open:
+            with suppress(Disconnected):
+                await self._link.call("output", output)
+
+    @returns_deferred
+    async def subscribe(self, plugin: str, topic: str, heard: OnNotification) -> None:
+        """Hear a topic for a plugin, also over later connections; raises Refused."""
+        known = self._topics[plugin, topic] = _Topic(heard)
+        try:
+            await self._ask_patiently("subscribe", Subscribe(plugin=plugin, topic=topic, since=None))
+        except RemoteProtocolError:
+            if self._topics.get((plugin, topic)) is known:
+                del self._topics[plugin, topic]
+            raise
+
+    @returns_deferred
+    async def unsubscribe(self, plugin: str, topic: str) -> None:
+        """Hear no more of it."""
+        self._topics.pop((plugin, topic), None)
+        if self._link is not None and self._link.is_open:
+            with suppress(Disconnected):
+                await self._link.call("unsubscribe", Unsubscribe(plugin=plugin, topic=topic))
 
     @returns_deferred
     async def request_exchange(self, at_once: bool = False) -> None:
@@ -327,6 +369,9 @@ class BrokerConnection:
         for plugin, types in self._handled.items():
             handled = link.call("handle", Handle(plugin=plugin, types=tuple(types)))
             handled.addErrback(self._not_handled, plugin)
+        for (plugin, name), topic in self._topics.items():
+            again = Subscribe(plugin=plugin, topic=name, since=topic.since)
+            link.call("subscribe", again).addErrback(self._not_heard, plugin, name)
         waiting, self._when_linked = self._when_linked, []
         for linked in waiting:
             linked.callback(link)
@@ -353,6 +398,15 @@ class BrokerConnection:
             self.log.error(
                 "{plugin}: the broker will not deliver to it any more: {reason}",
                 plugin=plugin,
+                reason=failure.getErrorMessage(),
+            )
+
+    def _not_heard(self, failure: Failure, plugin: str, topic: str) -> None:
+        if not failure.check(Disconnected):
+            self.log.error(
+                "{plugin}: it hears nothing of {topic} any more: {reason}",
+                plugin=plugin,
+                topic=topic,
                 reason=failure.getErrorMessage(),
             )
 
@@ -436,6 +490,18 @@ class BrokerConnection:
         self._guarded(self._on_event, event)
         return Nothing()
 
+    async def _notified(self, said: Notification) -> Nothing:
+        topic = self._topics.get((said.plugin, said.topic))
+        if topic is not None and (topic.since is None or said.seq != topic.since or said.gap):
+            await topic.heard(said)
+            topic.since = said.seq
+        return Nothing()
+
+    async def _pinged(self, ping: Ping) -> Nothing:
+        if ping.plugin not in self._hello.plugins:
+            raise Refused(f"no plugin `{ping.plugin[:64]}` runs in this process")
+        return Nothing()
+
     def _guarded(self, function: Callable[[T], None], value: T) -> None:
         try:
             function(value)
@@ -447,7 +513,14 @@ class _Link(CallProtocol):
     """One connection."""
 
     def __init__(self, owner: BrokerConnection) -> None:
-        super().__init__(responders={"deliver": owner._deliver, "event": owner._event})
+        super().__init__(
+            responders={
+                "deliver": owner._deliver,
+                "event": owner._event,
+                "notification": owner._notified,
+                "ping": owner._pinged,
+            }
+        )
         self._owner = owner
         self._is_lost = False
         self._when_lost: list[Deferred[None]] = []

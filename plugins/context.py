@@ -2,14 +2,19 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from ..wire.local import Notification as Said
+from ..wire.local import Output
 from ..wire.message import Message
+
+if TYPE_CHECKING:
+    from .topics import Notification, Subscription
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,6 +36,17 @@ class Broker(Protocol):
 
     def request_exchange(self, at_once: bool = False) -> "Deferred[None]":
         """Ask for an urgent exchange, or for one at once."""
+
+    def report(self, output: Output) -> "Deferred[None]":
+        """Tell what an operation writes. It is dropped while the broker is away."""
+
+    def subscribe(
+        self, plugin: str, topic: str, heard: "Callable[[Said], Deferred[None]]"
+    ) -> "Deferred[None]":
+        """From now on, also after a reconnect, hear what the server notifies of a topic; fails with Refused."""
+
+    def unsubscribe(self, plugin: str, topic: str) -> "Deferred[None]":
+        """Hear no more of it."""
 
 
 class InThread(Protocol):
@@ -59,6 +75,22 @@ class Later(Protocol):
         **kwargs: P.kwargs,
     ) -> IDelayedCall:
         """What the function raises is logged with the plugin's name."""
+
+
+class Subscribe(Protocol):
+    """Hears the server's notifications."""
+
+    def __call__(
+        self, topic: str, handler: "Callable[[Notification], Awaitable[None] | None]", /
+    ) -> "Subscription":
+        """Call the handler with what is notified of a topic, in order and never concurrently, until it is cancelled."""
+
+
+class ReportProgress(Protocol):
+    """Tells how far an operation is."""
+
+    def __call__(self, operation: int, topic: str, position: int, total: int | None = None, /) -> None:
+        """Of what, how far, of how much."""
 
 
 class Spawner(Protocol):
@@ -106,3 +138,7 @@ class Context:
     request_exchange: Callable[[], "Deferred[None]"]
     in_thread: InThread
     spawner: Spawner
+    subscribe: Subscribe
+    report_output: Callable[[int, str], None]
+    """Shows what an operation, by its id, writes to those who watch it; its result is another matter."""
+    report_progress: ReportProgress

@@ -12,6 +12,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,9 @@ class ExecuteScript(Plugin):
         directory = _make_directory()
         try:
             command = await self.in_thread(self._prepare, request, directory)
-            return _outcome(await self._run(command, request, setsid), self._limit_of(request))
+            return _outcome(
+                await self._run(command, request, setsid, self._shown(message)), self._limit_of(request)
+            )
         finally:
             await self._remove(directory)
 
@@ -213,9 +216,19 @@ class ExecuteScript(Plugin):
             gid=user.gid,
         )
 
-    async def _run(self, command: Command, request: ScriptRequest, setsid: str) -> Ending:
+    def _shown(self, message: Message) -> Callable[[str], None] | None:
+        """Who is told what the script writes, as it comes: whoever watches the operation."""
+        operation = message.get("operation-id")
+        return partial(self.context.report_output, operation) if type(operation) is int else None
+
+    async def _run(
+        self, command: Command, request: ScriptRequest, setsid: str, wrote: Callable[[str], None] | None
+    ) -> Ending:
         child = self._make_child(
-            clock=self.context.clock, output_limit=self.settings.output_limit, grace=self.settings.grace
+            clock=self.context.clock,
+            output_limit=self.settings.output_limit,
+            grace=self.settings.grace,
+            wrote=wrote,
         )
         child.start(self.context.spawner, command, setsid=setsid, time_limit=self._limit_of(request))
         try:

@@ -17,7 +17,9 @@ from .declaration import HOOKS, declaration_of
 from .errors import OperationFailed
 from .loop import Loop
 from .plugin import Plugin
+from .reporter import Reporter
 from .session import Session
+from .topics import PluginTopics
 
 P = ParamSpec("P")
 
@@ -55,6 +57,8 @@ class Runner:
         )
         self._activity = Activity(plugin=self.name, log=self._log, clock=self._clock)
         self._sending = Activity(plugin=self.name, log=self._log, clock=self._clock)
+        self._reporter = Reporter(broker=self._broker, plugin=self.name, clock=self._clock)
+        self._topics = PluginTopics(broker=self._broker, plugin=self.name, activity=self._activity)
         self._timers: set[IDelayedCall] = set()
         self.plugin = (make or kind)(self._context(settings, surroundings))
         self._loop = Loop(
@@ -74,6 +78,9 @@ class Runner:
             request_exchange=surroundings.broker.request_exchange,
             in_thread=surroundings.in_thread,
             spawner=surroundings.spawner,
+            subscribe=self._topics.subscribe,
+            report_output=self._reporter.output,
+            report_progress=self._reporter.progress,
         )
 
     # From start to stop
@@ -152,7 +159,16 @@ class Runner:
 
     def deliver(self, message: Message) -> "Deferred[Outcome]":
         """Hand a message of the server to the plugin; the outcome always comes."""
-        return self._activity.track(self._deliver(message))
+        operation = message.get("operation-id")
+        if type(operation) is not int:
+            return self._activity.track(self._deliver(message))
+        return self._activity.track(self._operate(message, operation))
+
+    @returns_deferred
+    async def _operate(self, message: Message, operation: int) -> Outcome:
+        outcome = await self._deliver(message)
+        await self._reporter.finish(operation)
+        return outcome
 
     @returns_deferred
     async def _deliver(self, message: Message) -> Outcome:

@@ -17,12 +17,15 @@ from ..wire.local import (
     TOO_LARGE,
     Deliver,
     Event,
+    Notification,
     Outcome,
+    Output,
 )
 from ..wire.message import Message, check_message
 
 OnDeliver = Callable[[Deliver], "Deferred[Outcome]"]
 OnEvent = Callable[[Event], None]
+OnNotification = Callable[[Notification], "Deferred[None]"]
 
 
 @frozen
@@ -46,6 +49,11 @@ class FakeBroker:
         self.stored: list[Kept] = []
         self.handled: dict[str, tuple[str, ...]] = {}
         self.exchanges_asked = 0
+        self.reported: list[Output] = []
+        """What operations wrote, and how far they came."""
+        self.topics: dict[tuple[str, str], OnNotification] = {}
+        """Who hears what: plugin and topic."""
+        self._notified = 0
         self._sessions: dict[tuple[str, str | None], str] = {}
         self._known: set[str] = set()
         self._opened = 0
@@ -91,6 +99,22 @@ class FakeBroker:
         """See BrokerConnection.request_exchange. They are counted."""
         return self._when_there(self._ask_exchange)
 
+    def report(self, output: Output) -> "Deferred[None]":
+        """See BrokerConnection.report. They are kept, unless it is away."""
+        if not self._is_away:
+            self.reported.append(output)
+        return succeed(None)
+
+    def subscribe(self, plugin: str, topic: str, heard: OnNotification) -> "Deferred[None]":
+        """See BrokerConnection.subscribe."""
+        self.topics[plugin, topic] = heard
+        return self._when_there(lambda: None)
+
+    def unsubscribe(self, plugin: str, topic: str) -> "Deferred[None]":
+        """See BrokerConnection.unsubscribe."""
+        self.topics.pop((plugin, topic), None)
+        return succeed(None)
+
     # What a test does
 
     @property
@@ -134,6 +158,15 @@ class FakeBroker:
         if self._on_event is None:
             raise AssertionError("nobody listens: call `listen` first")
         self._on_event(Event(name=event, details=details))
+
+    def notify(self, topic: str, value: Any = None, *, gap: bool = False) -> "list[Deferred[None]]":
+        """The server notifies of a topic. Each Deferred fires when a plugin is done with it."""
+        self._notified += 1
+        return [
+            heard(Notification(plugin=plugin, topic=topic, seq=self._notified, value=value, gap=gap))
+            for (plugin, name), heard in tuple(self.topics.items())
+            if name == topic
+        ]
 
     def deliver(self, plugin: str, message: Message) -> "Deferred[Outcome]":
         """Hand a message of the server to a plugin."""

@@ -1,6 +1,7 @@
 """The broker's end of the local socket in memory: the real store, the real intake, lines that a test holds."""
 
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -14,7 +15,9 @@ from fieldpost.broker.local.grants import Grant, Grants
 from fieldpost.broker.local.intake import Intake, IntakeLimits
 from fieldpost.broker.local.peer import Peer
 from fieldpost.broker.local.plugin_link import Broker, DeliverCall, LinkLimits, Links, PluginLink
+from fieldpost.broker.output import Outputs
 from fieldpost.broker.store.store import Store
+from fieldpost.broker.topics import TopicRelay
 from fieldpost.runtime.amp import CallProtocol
 from fieldpost.wire import cbor
 from fieldpost.wire.local import Hello, Nothing, Outcome, Send, Welcome
@@ -32,6 +35,7 @@ LOAD = Grant(
     uids=frozenset({UID}),
     sends=frozenset({"load", "operation-result"}),
     handles=frozenset({"reload", "rest"}),
+    subscribes=frozenset({"weather", "tides"}),
 )
 DISK = Grant(name="disk", uids=frozenset({UID, 8}), sends=frozenset({"disk"}))
 
@@ -130,6 +134,9 @@ class LocalSocket:
         self.writer = HeldWriter()
         self.bus = Bus()
         self.links = Links()
+        self.upstream = Upstream()
+        self.relay = TopicRelay(upstream=self.upstream.subscribe)
+        self.outputs = Outputs(clock=self.clock)
         self.exchanges: list[bool] = []
         """The exchanges that were asked for: at once or not."""
         self.handled: dict[str, tuple[str, DeliverCall]] = {}
@@ -151,6 +158,8 @@ class LocalSocket:
             deliveries=self,
             events=self.bus,
             exchanges=self,
+            topics=self.relay,
+            outputs=self.outputs,
             status=lambda: self.status(),
             clock=self.clock,
         )
@@ -195,6 +204,21 @@ class LocalSocket:
         """The messages in the store, in order; they are not counted as sent."""
         outgoing = self.store.begin_exchange(max_messages=100_000, max_octets=2**40)
         return [cbor.decode(message.body) for message in outgoing.messages]
+
+
+class Upstream:
+    """The session's subscriptions: the test is the server."""
+
+    def __init__(self) -> None:
+        self.heard: dict[str, Callable[[Any], None]] = {}
+
+    def subscribe(self, topic: str, heard: Callable[[Any], None]) -> Any:
+        assert topic not in self.heard
+        self.heard[topic] = heard
+        return SimpleNamespace(cancel=lambda: self.heard.pop(topic))
+
+    def notify(self, topic: str, seq: int, value: Any = None, *, gap: bool = False) -> None:
+        self.heard[topic](SimpleNamespace(topic=topic, seq=seq, value=value, gap=gap))
 
 
 class Hearing(CallProtocol):

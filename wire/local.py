@@ -15,7 +15,19 @@ from attrs import frozen
 
 from .errors import RemoteProtocolError
 from .message import Message, check_message
-from .schema import BOOLEAN, INTEGER, MAP, NATURAL, OCTETS, TEXT, field_of, list_of, map_of, optional
+from .schema import (
+    ANYTHING,
+    BOOLEAN,
+    INTEGER,
+    MAP,
+    NATURAL,
+    OCTETS,
+    TEXT,
+    field_of,
+    list_of,
+    map_of,
+    optional,
+)
 
 OLDEST_VERSION = 1
 NEWEST_VERSION = 1
@@ -226,6 +238,64 @@ class Nothing:
     """An empty map: the call or answer that needs no fields."""
 
 
+MAX_OUTPUT_CHARACTERS = 65_536
+"""So much of what an operation wrote is kept for those who watch it; the newest."""
+MAX_TOPIC_LENGTH = 64
+
+
+@frozen(kw_only=True)
+class Output:
+    """What an operation that is under way wrote, and how far it is; for those who watch it, never stored."""
+
+    plugin: str = field_of(TEXT)
+    operation: int = field_of(INTEGER)
+    """Its `operation-id`."""
+    text: str = field_of(TEXT, default="")
+    topic: str | None = field_of(optional(TEXT), default=None)
+    """What the progress is of; null: there is none to tell."""
+    position: int = field_of(NATURAL, default=0)
+    total: int | None = field_of(optional(NATURAL), default=None)
+
+
+@frozen(kw_only=True)
+class Subscribe:
+    """Asks for the notifications of a topic. `since`: the highest `seq` that the plugin has dealt with."""
+
+    plugin: str = field_of(TEXT)
+    topic: str = field_of(TEXT)
+    since: int | None = field_of(optional(INTEGER), default=None)
+
+
+@frozen(kw_only=True)
+class Unsubscribe:
+    """Wants no more of them."""
+
+    plugin: str = field_of(TEXT)
+    topic: str = field_of(TEXT)
+
+
+@frozen(kw_only=True)
+class Notification:
+    """
+    Broker to plugin: the newest that the server says of a topic. The answer comes when the plugin is done with it; until
+    then nothing else of the topic comes.
+    """
+
+    plugin: str = field_of(TEXT)
+    topic: str = field_of(TEXT)
+    seq: int = field_of(INTEGER)
+    value: Any = field_of(ANYTHING, default=None)
+    gap: bool = field_of(BOOLEAN, default=False)
+    """Whether earlier ones may have been missed."""
+
+
+@frozen(kw_only=True)
+class Ping:
+    """Broker to plugin: are you there?"""
+
+    plugin: str = field_of(TEXT)
+
+
 @frozen(kw_only=True)
 class ExchangeSoon:
     """Asks for an exchange; urgent, or at once."""
@@ -247,7 +317,12 @@ CALLS: dict[str, tuple[type, type]] = {
     "handle": (Handle, Nothing),
     "exchange": (ExchangeSoon, Nothing),
     "status": (Nothing, Report),
+    "output": (Output, Nothing),
+    "subscribe": (Subscribe, Nothing),
+    "unsubscribe": (Unsubscribe, Nothing),
     "deliver": (Deliver, Outcome),
     "event": (Event, Nothing),
+    "notification": (Notification, Nothing),
+    "ping": (Ping, Nothing),
 }
-"""Each call's name, what it carries, what its answer carries. `deliver` and `event` go from broker to plugin."""
+"""Each call's name, what it carries, what its answer carries. The last four go from broker to plugin."""

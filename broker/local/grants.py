@@ -34,6 +34,8 @@ class Grant:
     """Users whose processes may say that they are this plugin."""
     sends: frozenset[str] = frozenset()
     handles: frozenset[str] = frozenset()
+    subscribes: frozenset[str] = frozenset()
+    """Topics of the server's notifications."""
 
     def __attrs_post_init__(self) -> None:
         for word, types, own in (
@@ -53,6 +55,10 @@ class Grant:
     def may_handle(self, kind: str) -> bool:
         """Whether the server's messages of this type may be given to it."""
         return kind in self.handles or (EVERY_TYPE in self.handles and kind not in OWN_INCOMING_TYPES)
+
+    def may_subscribe(self, topic: str) -> bool:
+        """Whether the server's notifications of this topic may be given to it."""
+        return topic in self.subscribes or EVERY_TYPE in self.subscribes
 
 
 class Grants:

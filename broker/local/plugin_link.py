@@ -1,12 +1,13 @@
 """One plugin process, connected: what it may ask of the broker, and what the broker tells it."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -20,6 +21,8 @@ from ...wire.local import (
     EVENTS,
     FAILED,
     MAX_BODY_OCTETS,
+    MAX_OUTPUT_CHARACTERS,
+    MAX_TOPIC_LENGTH,
     NOT_HANDLED,
     Deliver,
     Event,
@@ -27,19 +30,26 @@ from ...wire.local import (
     Handle,
     Hello,
     Nothing,
+    Notification,
     OpenSession,
     Outcome,
+    Output,
+    Ping,
     Refused,
     Report,
     Send,
     Session,
     Stored,
+    Subscribe,
     Unavailable,
+    Unsubscribe,
     Welcome,
     choose_version,
 )
 from ...wire.message import Message
+from ..output import Outputs, Progress
 from ..store.records import State
+from ..topics import Listener, Notice
 from .grants import Grant, Grants
 from .intake import Intake, Source
 from .peer import Peer, PeerUnknown
@@ -93,6 +103,13 @@ class Exchanges(Protocol):
         """An urgent exchange, or one at once. Nobody waits for it."""
 
 
+class Topics(Protocol):
+    """Where the server's notifications are heard."""
+
+    def subscribe(self, topic: str, since: int | None, listener: Listener) -> Forget:
+        """Give the listener what is newer, and what comes, until the answer is called."""
+
+
 Status = Callable[[], Awaitable[dict[str, Any]]]
 """What `fieldpost status` shows."""
 
@@ -114,6 +131,10 @@ class LinkLimits:
     scope_length: int = 64
     unanswered: int = 1_000
     """A plugin with so many deliveries and events unanswered is disconnected."""
+    topics: int = 256
+    """Topics that one connection may hear."""
+    ping_within: float = 5.0
+    """Seconds in which a plugin's process answers a ping."""
 
 
 USUAL_LIMITS = LinkLimits()
@@ -130,6 +151,8 @@ class Broker:
     deliveries: Deliveries
     events: Events
     exchanges: Exchanges
+    topics: Topics
+    outputs: Outputs
     status: Status
     clock: IReactorTime
 
@@ -149,6 +172,11 @@ class Links:
 
     def __iter__(self) -> Iterator["PluginLink"]:
         return iter(tuple(self._open))
+
+    def of_plugin(self, name: str) -> "PluginLink | None":
+        """The newest connection of a process that said that it has this plugin."""
+        found = [link for link in self._by_instance.values() if name in link.plugins]
+        return found[-1] if found else None
 
     def add(self, link: "PluginLink") -> None:
         """It is open."""
@@ -222,6 +250,9 @@ class PluginLink(CallProtocol):
                 "handle": self._handle,
                 "exchange": self._exchange,
                 "status": self._status,
+                "output": self._output,
+                "subscribe": self._subscribe,
+                "unsubscribe": self._unsubscribe,
             },
             max_octets=limits.hello_octets,
         )
@@ -235,6 +266,8 @@ class PluginLink(CallProtocol):
         self._scopes: set[tuple[str, str | None]] = set()
         self._handled: set[tuple[str, str]] = set()
         self._forgets: list[Forget] = []
+        self._heard_topics: dict[tuple[str, str], Forget] = {}
+        self._operations: Counter[tuple[str, int]] = Counter()
         self._hello_timer: IDelayedCall | None = None
 
     def __str__(self) -> str:
@@ -249,13 +282,54 @@ class PluginLink(CallProtocol):
         """See DeliverCall."""
         if self._is_deaf():
             return fail(Disconnected("the plugin's process takes no more messages"))
+        operation = message.get("operation-id")
+        if type(operation) is int:
+            self._begin(plugin, operation)
         outcome = self.call("deliver", Deliver(plugin=plugin, number=number, message=message))
+        if type(operation) is int:
+            outcome.addBoth(self._end, plugin, operation)
         return outcome.addCallbacks(_known_outcome, _no_outcome)
+
+    def _begin(self, plugin: str, operation: int) -> None:
+        self._operations[plugin, operation] += 1
+        self._broker.outputs.begin(operation)
+
+    def _end(self, outcome: T, plugin: str, operation: int) -> T:
+        self._operations[plugin, operation] -= 1
+        if not self._operations[plugin, operation]:
+            del self._operations[plugin, operation]
+        self._broker.outputs.end(operation)
+        return outcome
 
     def notify(self, event: Event) -> None:
         """Tell of an event. Nobody hears whether the plugin liked it."""
         if not self._is_deaf():
             self.call("event", event).addErrback(self._not_notified, event.name)
+
+    @property
+    def plugins(self) -> Collection[str]:
+        """The plugins of this process; none before it has said hello."""
+        return () if self._client is None else tuple(self._client.grants)
+
+    def ping(self, plugin: str) -> "Deferred[bool]":
+        """Whether the plugin's process answers in time. One that is too old to know the question answers as well."""
+        if self._is_deaf():
+            return succeed(False)
+        answer: Deferred[Any] = self.call("ping", Ping(plugin=plugin))
+        answer.addTimeout(self._limits.ping_within, self._broker.clock)
+        return answer.addCallbacks(lambda _: True, _is_an_answer)
+
+    async def _notified(self, plugin: str, notice: Notice) -> None:
+        """Ends when the plugin is done with it. One that cannot take it now hears it when it is back."""
+        if self._is_deaf():
+            return
+        said = Notification(
+            plugin=plugin, topic=notice.topic, seq=notice.seq, value=notice.value, gap=notice.gap
+        )
+        try:
+            await self.call("notification", said)
+        except (Disconnected, RemoteProtocolError, LocalProtocolError) as error:
+            self._not_notified(Failure(error), f"notification of {notice.topic}")
 
     def _is_deaf(self) -> bool:
         if self.unanswered >= self._limits.unanswered:
@@ -375,6 +449,45 @@ class PluginLink(CallProtocol):
         self._greeted()
         return Report(status=await self._broker.status())
 
+    async def _output(self, output: Output) -> Nothing:
+        self._grant(output.plugin)
+        if (output.plugin, output.operation) not in self._operations:
+            raise Refused(f"operation {output.operation} is not with plugin `{output.plugin}` now")
+        outputs = self._broker.outputs
+        outputs.add(output.operation, output.text[-MAX_OUTPUT_CHARACTERS:])
+        if output.topic is not None:
+            progress = Progress(
+                topic=output.topic[:MAX_TOPIC_LENGTH], position=output.position, total=output.total
+            )
+            outputs.progress(output.operation, progress)
+        return Nothing()
+
+    async def _subscribe(self, asked: Subscribe) -> Nothing:
+        grant = self._grant(asked.plugin)
+        if not 0 < len(asked.topic) <= MAX_TOPIC_LENGTH:
+            raise Refused(f"`topic` must have 1 to {MAX_TOPIC_LENGTH} characters")
+        if not grant.may_subscribe(asked.topic):
+            raise Refused(
+                f"plugin `{grant.name}` may not hear `{asked.topic}`; name it under `subscribes` in the plugin's manifest"
+            )
+        self._forget_topic(asked.plugin, asked.topic)
+        if len(self._heard_topics) >= self._limits.topics:
+            raise Refused(f"a process may hear {self._limits.topics} topics")
+        listener = partial(self._notified, asked.plugin)
+        forget = self._broker.topics.subscribe(asked.topic, asked.since, listener)
+        self._heard_topics[asked.plugin, asked.topic] = forget
+        return Nothing()
+
+    async def _unsubscribe(self, asked: Unsubscribe) -> Nothing:
+        self._grant(asked.plugin)
+        self._forget_topic(asked.plugin, asked.topic)
+        return Nothing()
+
+    def _forget_topic(self, plugin: str, topic: str) -> None:
+        forget = self._heard_topics.pop((plugin, topic), None)
+        if forget is not None:
+            forget()
+
     def _greeted(self) -> _Client:
         if self._client is None:
             raise Refused("say hello first, and wait for the answer")
@@ -410,7 +523,8 @@ class PluginLink(CallProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See Protocol. What it registered is taken back first, so that nothing is given to it any more."""
         self._stop_hello_timer()
-        forgets, self._forgets = self._forgets, []
+        forgets, self._forgets = [*self._forgets, *self._heard_topics.values()], []
+        self._heard_topics.clear()
         for forget in forgets:
             forget()
         if self._client is not None:
@@ -421,6 +535,10 @@ class PluginLink(CallProtocol):
     def _stop_hello_timer(self) -> None:
         if self._hello_timer is not None and self._hello_timer.active():
             self._hello_timer.cancel()
+
+
+def _is_an_answer(failure: Failure) -> bool:
+    return not failure.check(Disconnected, TimeoutError)
 
 
 def _known_outcome(outcome: Outcome) -> Outcome:

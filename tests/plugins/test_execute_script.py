@@ -73,6 +73,39 @@ def refused(run: PluginRun[ExecuteScript], **fields: Any) -> str:
     return str(outcome.result_text)
 
 
+# What is shown
+
+
+def test_what_it_writes_is_shown_while_it_runs() -> None:
+    """Whoever watches the operation sees it before its result, whole characters only."""
+    run = run_of()
+    outcome = run.begin_delivery(message())
+    process = process_of(run)
+
+    process.write(b"caf\xc3")
+    process.write(b"\xa9\n")
+    run.advance(1)
+
+    assert [output.text for output in run.broker.reported] == ["caf", "é\n"]
+    assert {(output.plugin, output.operation) for output in run.broker.reported} == {("execute-script", 1)}
+    assert not outcome.called
+    process.exit()
+    assert result_of(outcome).result_text == "café\n"
+
+
+def test_a_script_that_is_no_operation_shows_nothing() -> None:
+    """There is nothing to watch."""
+    run = run_of()
+    said = message()
+    del said["operation-id"]
+    run.begin_delivery(said)
+
+    process_of(run).write(b"hello")
+
+    assert run.broker.reported == []
+    process_of(run).exit()
+
+
 # What is refused
 
 

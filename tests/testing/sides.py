@@ -14,7 +14,9 @@ from fieldpost.broker.local.intake import Intake
 from fieldpost.broker.local.peer import Peer
 from fieldpost.broker.local.plugin_link import Broker as BrokerParts
 from fieldpost.broker.local.plugin_link import DeliverCall, Links, PluginLink
+from fieldpost.broker.output import Outputs
 from fieldpost.broker.store.store import Store
+from fieldpost.broker.topics import Silence, TopicRelay
 from fieldpost.plugins.connection import BrokerConnection, ConnectionLimits
 from fieldpost.plugins.context import Broker
 from fieldpost.plugins.outbox import OutboxLimits
@@ -134,6 +136,8 @@ class RealSide:
             deliveries=self,
             events=self._bus,
             exchanges=self,
+            topics=TopicRelay(upstream=Silence()),
+            outputs=Outputs(clock=self.clock),
             status=self._status,
             clock=self.clock,
         )

@@ -18,16 +18,21 @@ from fieldpost.wire.local import (
     Handle,
     Hello,
     Nothing,
+    Notification,
     NoVersion,
     OpenSession,
     Outcome,
+    Output,
+    Ping,
     Refusal,
     Refused,
     Report,
     Send,
     Session,
     Stored,
+    Subscribe,
     Unavailable,
+    Unsubscribe,
     Welcome,
     choose_version,
 )
@@ -77,6 +82,21 @@ WORDS = {
     Event: st.builds(Event, name=st.sampled_from(EVENTS), details=maps),
     ExchangeSoon: st.builds(ExchangeSoon, at_once=st.booleans()),
     Report: st.builds(Report, status=maps),
+    Output: st.builds(
+        Output,
+        plugin=texts,
+        operation=integers,
+        text=texts,
+        topic=st.none() | texts,
+        position=naturals,
+        total=st.none() | naturals,
+    ),
+    Subscribe: st.builds(Subscribe, plugin=texts, topic=texts, since=st.none() | integers),
+    Unsubscribe: st.builds(Unsubscribe, plugin=texts, topic=texts),
+    Notification: st.builds(
+        Notification, plugin=texts, topic=texts, seq=integers, value=scalars | maps, gap=st.booleans()
+    ),
+    Ping: st.builds(Ping, plugin=texts),
     Nothing: st.just(Nothing()),
 }
 

@@ -20,8 +20,10 @@ from fieldpost.broker.local.grants import Grant, Grants
 from fieldpost.broker.local.intake import Intake
 from fieldpost.broker.local.plugin_link import Broker
 from fieldpost.broker.local.plugin_socket import PluginSocket
+from fieldpost.broker.output import Outputs
 from fieldpost.broker.store.records import StoreLimits
 from fieldpost.broker.store.store import Store
+from fieldpost.broker.topics import Silence, TopicRelay
 from fieldpost.runtime.writer import WriterThread
 
 
@@ -57,6 +59,8 @@ def main(folder: str, clock: Any) -> None:
         deliveries=Nobody(),
         events=Bus(),
         exchanges=Nobody(),
+        topics=TopicRelay(upstream=Silence()),
+        outputs=Outputs(clock=clock),
         status=status,
         clock=clock,
     )
