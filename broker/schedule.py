@@ -8,13 +8,16 @@ flush what they have gathered. What moves the plan:
     got its power back does not call as one.
 *   *Asking*: an urgent exchange is due within the urgent interval, one at once now. Asking moves a plan forward, never
     back: urgent never postpones. Asked during an exchange it counts for the next one (fault L12).
+*   *A live session*: what is urgent goes at once, all but a moment in which more may come along. A session that opens is
+    proof that the server is there: it ends a back-off, unless the server asked for that.
 *   *A good exchange*: the normal interval, shortened by a random tenth; or what was asked for meanwhile; or at once
     when the server took messages and more are pending, so that a backlog drains.
 *   *A failed one*: back-off. Until that delay is over nobody gets an earlier exchange by asking; what was asked for
     before the failure is settled by the attempt that follows.
 
-All that is asked for at once without the server having taken messages is rationed: after `MAX_RUSHED` in a row it is
-urgent only. Otherwise a server that forgets us in every answer, or a plugin gone mad, would make the two of us spin.
+All that is asked for at once without the server having taken messages is rationed: after `MAX_RUSHED` in a row it waits
+the urgent interval. Otherwise a server that forgets us in every answer, or a plugin gone mad, would make the two of us
+spin. Only what the server itself calls for is not: it knows what it can take.
 
 Everything is clamped to what survives (fault L11): intervals to `MIN_INTERVAL`..`MAX_INTERVAL`, the announcement to now.
 """
@@ -31,6 +34,8 @@ MIN_INTERVAL = 1.0
 MAX_INTERVAL = 7 * 86_400.0
 """Seconds. A server may slow its agents down, but not lose them."""
 MAX_RUSHED = 8
+LIVE_URGENT = 0.1
+"""Seconds that what is urgent waits for company while a session is live."""
 ANNOUNCE_LEAD = 10.0
 """Seconds between the announcement of an exchange and the exchange."""
 NORMAL_SPREAD = 0.1
@@ -48,6 +53,7 @@ class Urgency(Enum):
     NORMAL = "normal"
     URGENT = "urgent"
     AT_ONCE = "at once"
+    CALLED = "called for by the server"
 
 
 class State(Enum):
@@ -153,6 +159,8 @@ class Schedule:
         self._asked = Urgency.NORMAL
         self._is_rush = False
         self._rushed = 0
+        self._is_live = False
+        self._is_told_to_wait = False
 
     @property
     def state(self) -> State:
@@ -178,6 +186,14 @@ class Schedule:
         """In force from the next plan on."""
         self._intervals = intervals
 
+    def set_live(self, is_live: bool, now: float) -> None:
+        """Whether a session is open from now on."""
+        self._is_live = is_live
+        if is_live and not self._is_told_to_wait:
+            self._not_before = 0.0
+            if self._backoff.steps and self._at is not None:
+                self._advance(self._at, now, Urgency.URGENT)
+
     def start(self, now: float) -> None:
         """Plan the first exchange."""
         self._move(Input.START)
@@ -194,7 +210,7 @@ class Schedule:
         if self._state is State.EXCHANGING:
             self._asked = max(self._asked, urgency, key=_ORDER.index)
         elif self._at is not None and urgency is not Urgency.NORMAL:
-            self._advance(self._at, now, self._rationed(urgency))
+            self._advance(self._at, now, urgency)
 
     def begin(self) -> None:
         """An exchange begins, planned or not."""
@@ -209,15 +225,16 @@ class Schedule:
         if self._state is State.STOPPED:
             return
         if isinstance(outcome, Bad):
+            self._is_told_to_wait = outcome.retry_after is not None
             delay = self._backoff.failed(outcome.retry_after)
             self._plan(now, delay, not_before=now + delay)
             return
+        self._is_told_to_wait = False
         self._backoff.succeeded()
         if outcome.draining:
             self._plan(now, self._intervals.drain)
         else:
-            urgency = self._rationed(self._asked)
-            self._plan(now, self._delay(urgency), is_rush=urgency is Urgency.AT_ONCE)
+            self._plan(now, self._delay(self._asked), is_rush=self._is_rushed(self._asked))
 
     def next_deadline(self) -> float | None:
         """When to call `tick`."""
@@ -241,7 +258,7 @@ class Schedule:
         """What comes at once is not announced: nobody could flush in no time."""
         self._not_before = not_before
         self._at = now + delay
-        self._announce_at = max(now, self._at - ANNOUNCE_LEAD) if delay > 0 else None
+        self._announce_at = max(now, self._at - ANNOUNCE_LEAD) if delay > LIVE_URGENT else None
         self._is_rush = is_rush
 
     def _advance(self, planned: float, now: float, urgency: Urgency) -> None:
@@ -250,21 +267,23 @@ class Schedule:
         if at >= planned:
             return
         self._at = at
-        self._is_rush = urgency is Urgency.AT_ONCE
+        self._is_rush = self._is_rushed(urgency)
         if self._announce_at is not None:
-            self._announce_at = max(now, at - ANNOUNCE_LEAD) if at > now else None
+            self._announce_at = max(now, at - ANNOUNCE_LEAD) if at > now + LIVE_URGENT else None
 
-    def _rationed(self, urgency: Urgency) -> Urgency:
-        if urgency is Urgency.AT_ONCE and self._rushed >= MAX_RUSHED:
-            return Urgency.URGENT
-        return urgency
+    def _is_rushed(self, urgency: Urgency) -> bool:
+        """Whether an exchange asked for like this comes off the ration."""
+        hurries = urgency is Urgency.AT_ONCE or (urgency is Urgency.URGENT and self._is_live)
+        return hurries and self._rushed < MAX_RUSHED
 
     def _delay(self, urgency: Urgency) -> float:
-        if urgency is Urgency.AT_ONCE:
+        if urgency is Urgency.NORMAL:
+            return self._spread(self._intervals.normal, NORMAL_SPREAD)
+        if urgency is Urgency.CALLED:
             return 0.0
-        if urgency is Urgency.URGENT:
+        if not self._is_rushed(urgency):
             return self._intervals.urgent
-        return self._spread(self._intervals.normal, NORMAL_SPREAD)
+        return 0.0 if urgency is Urgency.AT_ONCE else min(LIVE_URGENT, self._intervals.urgent)
 
     def _spread(self, interval: float, part: float) -> float:
         return interval * (1.0 - self._random.uniform(0.0, part))

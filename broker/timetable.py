@@ -65,6 +65,11 @@ class Timetable:
         """The same, for plugins."""
         self.ask(Urgency.AT_ONCE if at_once else Urgency.URGENT)
 
+    def set_live(self, is_live: bool) -> None:
+        """Whether a session with the server is open from now on."""
+        self._schedule.set_live(is_live, self._clock.seconds())
+        self._arm()
+
     def begin(self) -> None:
         """An exchange begins."""
         self._schedule.begin()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fieldpost.broker.backoff import Backoff
 from fieldpost.broker.schedule import (
     ANNOUNCE_LEAD,
+    LIVE_URGENT,
     MAX_INTERVAL,
     MAX_RUSHED,
     MIN_INTERVAL,
@@ -369,6 +370,87 @@ def test_draining_is_not_rationed() -> None:
         schedule.begin()
         schedule.ask(Urgency.AT_ONCE, 1_000.0)
         schedule.finish(Good(draining=True), 1_000.0)
+
+
+def test_the_servers_calls_are_not_rationed() -> None:
+    """It calls when it has something, and knows what it can take."""
+    schedule = after(Good())
+    for _ in range(10 * MAX_RUSHED):
+        schedule.ask(Urgency.CALLED, 1_000.0)
+        assert schedule.tick(1_000.0) is Due.EXCHANGE
+        schedule.begin()
+        schedule.finish(Good(), 1_000.0)
+
+
+def test_a_call_during_an_exchange_is_answered_after_it() -> None:
+    """Once."""
+    schedule = after(Good(), Urgency.CALLED, Urgency.CALLED)
+
+    assert schedule.exchange_at == 1_000.0
+
+
+def test_urgent_is_soon_while_a_session_is_live() -> None:
+    """After a moment for company, unannounced."""
+    schedule = after(Good())
+    schedule.set_live(True, 1_000.0)
+
+    schedule.ask(Urgency.URGENT, 1_100.0)
+
+    assert (schedule.next_deadline(), schedule.exchange_at) == (1_100.0 + LIVE_URGENT,) * 2
+
+
+def test_urgent_is_rationed_while_a_session_is_live() -> None:
+    """A plugin that finds everything urgent gets the urgent interval, as over POST."""
+    schedule = after(Good())
+    schedule.set_live(True, 1_000.0)
+    delays = []
+    for _ in range(MAX_RUSHED + 2):
+        schedule.ask(Urgency.URGENT, 1_000.0)
+        assert schedule.exchange_at is not None
+        delays.append(schedule.exchange_at - 1_000.0)
+        schedule.begin()
+        schedule.finish(Good(), 1_000.0)
+
+    assert delays == pytest.approx([LIVE_URGENT] * MAX_RUSHED + [60.0, LIVE_URGENT])
+
+
+def test_urgent_waits_again_when_the_session_is_gone() -> None:
+    """Without one there is only the interval."""
+    schedule = after(Good())
+    schedule.set_live(True, 1_000.0)
+    schedule.set_live(False, 1_000.0)
+
+    schedule.ask(Urgency.URGENT, 1_100.0)
+
+    assert schedule.exchange_at == 1_160.0
+
+
+def test_a_session_that_opens_ends_a_back_off() -> None:
+    """The server is there: what failed is tried again."""
+    schedule = after(Bad(), random=SteadyRandom())
+
+    schedule.set_live(True, 1_010.0)
+
+    assert schedule.exchange_at == 1_010.0 + LIVE_URGENT
+
+
+def test_a_session_that_opens_leaves_the_servers_own_wish() -> None:
+    """It said when it wants to hear from us."""
+    schedule = after(Bad(retry_after=600.0))
+
+    schedule.set_live(True, 1_010.0)
+    schedule.ask(Urgency.CALLED, 1_010.0)
+
+    assert schedule.exchange_at == 1_600.0
+
+
+def test_a_session_that_opens_hurries_nothing_else() -> None:
+    """A fleet that connects after a restart of its server does not exchange as one."""
+    schedule = after(Good())
+
+    schedule.set_live(True, 1_010.0)
+
+    assert schedule.exchange_at == 1_900.0
 
 
 def test_new_intervals_count_from_the_next_plan_on() -> None:
