@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 
 from ..wire.local import Outcome
 from ..wire.message import Message
+from ..wire.payload import WRECK
 from .bus import Forget
 from .store.records import Incoming
 
@@ -52,7 +53,7 @@ class Handlers:
 
         One that a plugin took once stays: a plugin that is started anew shall not make the server withdraw its work.
         """
-        return tuple(sorted({*self._reactions, *self._recipients}))
+        return tuple(sorted({*self._reactions, *self._recipients} - {WRECK}))
 
     def react(self, type: str, reaction: Reaction) -> None:
         """Let the broker itself take a type, after the reactions that it has to it already."""

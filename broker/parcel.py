@@ -5,8 +5,9 @@ from functools import partial
 from attrs import evolve, frozen
 
 from ..wire import cbor
+from ..wire.catalogue import coerce
 from ..wire.digest import types_digest
-from ..wire.errors import RemoteProtocolError
+from ..wire.errors import Malformed, RemoteProtocolError
 from ..wire.message import Message, check_message
 from ..wire.payload import ClientPayload
 from .carriage.transport import Request
@@ -59,6 +60,7 @@ def pack(store: Store, *, max_messages: int, max_octets: int, behind: "Parcel | 
     What goes next, or what goes behind another payload that is under way; to be run in the writer.
 
     A message that the disk has spoilt would stop all that is behind it (fault L13): it is set aside there and then.
+    So is one that Landscape's server would not know for what its type says.
     """
     begin = store.begin_exchange if behind is None else partial(store.follow_exchange, behind.end)
     while True:
@@ -71,10 +73,10 @@ def pack(store: Store, *, max_messages: int, max_octets: int, behind: "Parcel | 
 
 
 class _Spoilt(Exception):
-    """A message in the store that cannot be read any more."""
+    """A message in the store that cannot go."""
 
-    def __init__(self, number: int, cause: object) -> None:
-        super().__init__(f"the disk has spoilt it: {cause}")
+    def __init__(self, number: int, cause: str) -> None:
+        super().__init__(cause)
         self.number = number
 
 
@@ -82,5 +84,11 @@ def _unpack(message: QueuedMessage, outgoing: Outgoing) -> Message:
     try:
         fields = check_message(cbor.decode(message.body))
     except RemoteProtocolError as error:
-        raise _Spoilt(message.number, error) from error
-    return {**fields, "api": bytes(outgoing.api), "timestamp": message.timestamp}
+        raise _Spoilt(message.number, f"the disk has spoilt it: {error}") from error
+    found = {**fields, "api": bytes(outgoing.api), "timestamp": message.timestamp}
+    if not outgoing.is_landscape:
+        return found
+    try:
+        return coerce(found, outgoing.api)
+    except Malformed as error:
+        raise _Spoilt(message.number, f"Landscape's servers do not take it: {error}") from error

@@ -30,6 +30,10 @@ class Account:
     hostname: str
     registration_password: str | None = None
     tags: str | None = None
+    access_group: str | None = None
+    """This and the next are for Landscape's servers alone."""
+    container_info: str = ""
+    """The kind of container that this machine is; empty for none."""
 
 
 @frozen(kw_only=True)
@@ -130,8 +134,18 @@ def _register(account: Account, state: State) -> Message:
         "hostname": account.hostname,
         "registration_password": account.registration_password,
         "tags": account.tags,
-        "registration-id": state.registration_id,
+        **(_landscape_fields(account) if state.is_landscape else {"registration-id": state.registration_id}),
     }
     if state.clone_secure_id is not None:
         message["clone_secure_id"] = state.clone_secure_id.decode("ascii", "replace")
     return message
+
+
+def _landscape_fields(account: Account) -> Message:
+    """What its client tells of the machine (landscape 1.5); fields of newer levels are left out where they are not known."""
+    found: Message = {
+        "container-info": account.container_info,
+        "vm-info": b"",
+        "ubuntu_pro_info": "{}",
+    }
+    return found if account.access_group is None else {**found, "access_group": account.access_group}

@@ -20,10 +20,11 @@ from typing import Any
 
 from attrs import field, frozen
 
+from ...wire.api import ApiLevel
 from ...wire.sequence import Verdict, judge_answer
 from .lanes import Lane, grow_txn
 from .records import QueuedMessage
-from .state import Position, update_state_txn
+from .state import Position, parse_level, update_state_txn
 
 _CHUNKS = (512, 64, 8, 1)
 _INSERTS = {
@@ -160,14 +161,14 @@ def read_numbered_txn(txn: sqlite3.Connection, first: int, count: int) -> tuple[
     )
 
 
-def has_queued_txn(txn: sqlite3.Connection, type: str) -> bool:
-    """Whether a message of this type waits, or has no acknowledgement."""
-    row = txn.execute(
-        "SELECT 1 FROM lane WHERE type = :type AND (count > 0 OR EXISTS (SELECT 1 FROM outbox WHERE lane = lane.id"
+def has_queued_txn(txn: sqlite3.Connection, type: str, api: ApiLevel) -> bool:
+    """Whether a message of this type, of a level up to this one, waits or has no acknowledgement."""
+    rows = txn.execute(
+        "SELECT api FROM lane WHERE type = :type AND (count > 0 OR EXISTS (SELECT 1 FROM outbox WHERE lane = lane.id"
         " AND number >= (SELECT sequence FROM state)))",
         {"type": type},
-    ).fetchone()
-    return row is not None
+    )
+    return any(parse_level(level) <= api for (level,) in rows.fetchall())
 
 
 def kept_txn(txn: sqlite3.Connection, sequence: int) -> int:

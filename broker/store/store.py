@@ -139,8 +139,8 @@ class Store:
 
     @_transaction
     def has_queued(self, txn: sqlite3.Connection, type: str) -> bool:
-        """Whether a message of this type is not acknowledged yet."""
-        return has_queued_txn(txn, type)
+        """Whether a message of this type is not acknowledged yet; one of a level that the server lost does not count."""
+        return has_queued_txn(txn, type, read_stamp_txn(txn).api)
 
     @_transaction
     def last_batch(self, txn: sqlite3.Connection, instance: str) -> int:

@@ -111,3 +111,43 @@ def test_l13_nothing_but_spoilt_messages() -> None:
     add(store, *[spoilt(b"\xff")] * 20)
 
     assert packed(store) == []
+
+
+def landscape_store() -> Store:
+    """A store whose server is Landscape's, of the newest level, and knows us."""
+    store = open_store(accept=("text-message", "computer-info", "mine"))
+    store.speak_landscape(True)
+    store.set_identity(secure_id=b"secret", insecure_id=1)
+    store.commit_answer(answer(0, server_api=NEWER_API))
+    return store
+
+
+def queued(**message: object) -> NewMessage:
+    return NewMessage(type=str(message["type"]), body=cbor.encode({**message}), timestamp=START)
+
+
+def test_landscape_gets_what_its_schema_knows() -> None:
+    """Fields of no declaration are left out, text and octets put right; types of no declaration go as they are."""
+    store = landscape_store()
+    add(
+        store,
+        queued(type="computer-info", hostname=b"press-7", colour="red"),
+        queued(type="mine", colour=b"red"),
+    )
+
+    first, second = pack(store, max_messages=9, max_octets=10**6).messages
+
+    assert first == {"type": "computer-info", "hostname": "press-7", "api": b"3.3", "timestamp": START}
+    assert second == {"type": "mine", "colour": b"red", "api": b"3.3", "timestamp": START}
+
+
+def test_what_landscape_would_not_take_is_set_aside() -> None:
+    """Those behind it go; the reason names the field."""
+    store = landscape_store()
+    add(store, queued(type="text-message", message=7), queued(type="text-message", message="hello"))
+
+    parcel = pack(store, max_messages=9, max_octets=10**6)
+
+    assert (parcel.outgoing.sequence, [m["message"] for m in parcel.messages]) == (0, ["hello"])
+    (dead,) = store.dead_letters(9)
+    assert dead.reason == "Landscape's servers do not take it: `message` must be text, not an integer"

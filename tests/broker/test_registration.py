@@ -6,8 +6,10 @@ import pytest
 from attrs import evolve
 
 from fieldpost.broker.carriage.transport import Unreachable
+from fieldpost.broker.registration import Account
+from fieldpost.wire.api import NEWEST_SERVER_API, OLDEST_SERVER_API, ApiLevel
 from tests.broker.fakes import ACCOUNT, Rig, ScriptedTransport, SteadyRandom, says, started
-from tests.broker.store.stores import add_values, open_store
+from tests.broker.store.stores import START, add_values, answer, open_store
 
 REGISTER = {"type": "accepted-types", "types": ["register"]}
 
@@ -201,3 +203,44 @@ def test_account_without_a_key() -> None:
 
     assert transport.last.messages[0]["registration_password"] is None
     assert transport.last.messages[0]["tags"] == "a,b"
+
+
+def of_landscape(level: ApiLevel, account: Account = ACCOUNT) -> Any:
+    """What a Landscape server of this level gets."""
+    store = open_store(accept=("register", "load"))
+    store.speak_landscape(True)
+    store.commit_answer(answer(server_api=level))
+    rig, transport = started(account=account, store=store)
+    rig.run()
+    (message,) = transport.last.messages
+    return message
+
+
+def test_registers_with_landscape_as_its_client_does() -> None:
+    """No registration id, which its servers do not know; what kind of machine it is; `vm-info` alone in octets."""
+    assert (
+        of_landscape(NEWEST_SERVER_API).items()
+        == {
+            "type": "register",
+            "account_name": "acme",
+            "computer_title": "Press 7",
+            "hostname": "press-7",
+            "registration_password": "key",
+            "tags": None,
+            "container-info": "",
+            "vm-info": b"",
+            "ubuntu_pro_info": "{}",
+            "api": b"3.3",
+            "timestamp": START,
+        }.items()
+    )
+
+
+def test_an_older_landscape_server_gets_the_fields_that_it_knows() -> None:
+    """Those of API 3.3 are left out (landscape 1.5)."""
+    account = evolve(ACCOUNT, access_group="presses", container_info="lxc")
+
+    older, newer = (of_landscape(level, account) for level in (OLDEST_SERVER_API, NEWEST_SERVER_API))
+
+    assert (older["container-info"], older.keys() & {"ubuntu_pro_info", "access_group"}) == ("lxc", set())
+    assert newer["access_group"] == "presses"

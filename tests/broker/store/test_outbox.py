@@ -278,6 +278,17 @@ class TestQueued:
 
         assert store.has_queued("register")
 
+    def test_what_the_server_does_not_speak_any_more_is_not_queued(self) -> None:
+        """A registration of a level that is gone must not stand in another's way."""
+        store = open_store()
+        store.commit_answer(answer(server_api=NEWER_API))
+        store.put({"type": "register"})
+        assert store.has_queued("register")
+
+        store.lower_api()
+
+        assert not store.has_queued("register")
+
     def test_own_message(self) -> None:
         """The broker's own message gets the time, unless it says one; what lies beside the body is not in it."""
         store = open_store()
