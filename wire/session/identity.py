@@ -29,6 +29,9 @@ PROOF_METHOD = b"hmac-sha256"
 PROOF_OCTETS = 32
 NONCE_OCTETS = 32
 INCARNATION_OCTETS = 8
+EXPORTER_LABEL = b"EXPORTER-fieldpost-session"
+EXPORTER_OCTETS = 32
+"""Of the exporter of TLS (RFC 8446, 7.5) where TLS runs inside; without a context."""
 _DOMAIN = b"fieldpost session proof 1"
 _ID = re.compile(r"[as]:[A-Za-z0-9._-]{1,128}\Z")
 
