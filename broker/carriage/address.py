@@ -71,6 +71,12 @@ class Address:
         """Host and port, as in the request of a tunnel."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def host_line(self) -> str:
+        """What a request says under `Host`: the port only where it is not the usual one."""
+        usual = self.port == _PORTS[self.scheme]
+        return self.authority.rpartition(":")[0] if usual else self.authority
+
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}{self.target}"
 

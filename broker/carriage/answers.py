@@ -1,7 +1,7 @@
 """
 What an HTTP answer means for an exchange.
 
-Only 200 with `application/cbor` and a readable payload is the server's answer. Whatever else comes, be it the page of a
+Only 200 with the media type of the exchange and a readable payload is the server's answer. Whatever else comes, be it the page of a
 hotel's network, a proxy's error or a server's refusal, becomes a reason with what came and what to do; nothing of it is
 trusted, and all of it is bounded.
 """
@@ -12,9 +12,9 @@ from attrs import frozen
 from twisted.web.http import stringToDatetime
 from twisted.web.http_headers import Headers
 
-from ...wire.cbor import Limits, decode
-from ...wire.compression import GZIP, inflate
-from ...wire.encoding import CBOR_TYPE
+from ...wire.cbor import Limits
+from ...wire.compression import DEFLATE, GZIP, inflate, inflate_deflate
+from ...wire.encoding import CBOR, Encoding
 from ...wire.errors import Malformed, RemoteProtocolError, TooLarge
 from ...wire.payload import ServerPayload
 from .address import Address, AddressInvalid
@@ -47,9 +47,19 @@ class Answer:
         return self.header(b"content-type").partition(";")[0].strip().lower()
 
 
-def judge(answer: Answer, *, limit: int, now: float) -> Reply:
-    """What the exchange is told; `limit` bounds the unpacked body, `now` is the time of day."""
-    return _taken(answer, limit) if answer.status == 200 else _refused(answer, now)
+def judge(
+    answer: Answer, *, limit: int, now: float, encoding: Encoding = CBOR, any_type: bool = False
+) -> Reply:
+    """
+    What the exchange is told; `limit` bounds the unpacked body, `now` is the time of day.
+
+    With `any_type` the answer may say what it likes of its media type, as long as it is one in this encoding.
+    """
+    if answer.status != 200:
+        return _refused(answer, now)
+    if answer.media_type != encoding.media_type and (not any_type or "html" in answer.media_type):
+        return Unreachable(reason=f"{_seen(answer)} instead of an answer to the exchange; {_STRANGER}")
+    return _taken(answer, limit, encoding)
 
 
 def takes_gzip(answer: Answer) -> bool | None:
@@ -64,13 +74,11 @@ def _is_gzip(entry: str) -> bool:
     return coding.strip().lower() in (GZIP, "x-gzip") and weight.replace(" ", "").lower().strip("0.") != "q="
 
 
-def _taken(answer: Answer, limit: int) -> Answered | Unreachable:
-    if answer.media_type != CBOR_TYPE:
-        return Unreachable(reason=f"{_seen(answer)} instead of an answer to the exchange; {_STRANGER}")
+def _taken(answer: Answer, limit: int, encoding: Encoding) -> Answered | Unreachable:
     try:
         if not answer.whole:
             raise TooLarge(f"it is larger than the {limit} octets allowed")
-        payload = ServerPayload.from_map(decode(_unpacked(answer, limit), Limits(octets=limit)))
+        payload = ServerPayload.from_map(encoding.decode(_unpacked(answer, limit), Limits(octets=limit)))
     except RemoteProtocolError as error:
         return Unreachable(reason=f"the server's answer cannot be used: {printable(str(error))}; {_SPOILT}")
     return Answered(payload=payload)
@@ -90,7 +98,9 @@ def _unpacked(answer: Answer, limit: int) -> bytes:
         return answer.body
     if coding in (GZIP, "x-gzip"):
         return inflate(answer.body, limit)
-    raise Malformed(f"it is packed as {printable(coding, 40)}, though gzip alone was offered")
+    if coding == DEFLATE:
+        return inflate_deflate(answer.body, limit)
+    raise Malformed(f"it is packed as {printable(coding, 40)}, though that was not offered")
 
 
 def _seen(answer: Answer) -> str:

@@ -12,7 +12,8 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from ...runtime.writer import Writer
-from ...wire.encoding import CBOR, Encoding
+from ...wire.compression import GZIP
+from ...wire.encoding import BPICKLE, CBOR, CBOR_TYPE, Encoding
 from ...wire.http import COMPUTER_ID, EXCHANGE_TOKEN, MESSAGE_API, is_credential
 from .answers import Answer, judge
 from .post import Letter, Poster, PostFailed
@@ -20,6 +21,25 @@ from .transport import Refused, Reply, Request, Unreachable
 
 _ID_UNFIT = (
     "the secure id that the server gave us fits in no header; remove this computer there, and register again"
+)
+
+
+@frozen(kw_only=True)
+class Manner:
+    """How a protocol writes its exchange over HTTP; the order of the headers is the same for all (landscape 1.1)."""
+
+    encoding: Encoding
+    accept: bytes
+    accept_encoding: bytes
+    packs: bool
+    """Whether requests may be packed, once the server has said that it reads that."""
+    any_type: bool = False
+    """Whether answers may be of any media type."""
+
+
+OWN = Manner(encoding=CBOR, accept=CBOR_TYPE.encode(), accept_encoding=GZIP.encode(), packs=True)
+LANDSCAPE = Manner(
+    encoding=BPICKLE, accept=b"*/*", accept_encoding=b"gzip,deflate", packs=False, any_type=True
 )
 
 
@@ -32,8 +52,7 @@ class HttpTransport:
     poster: Poster
     worker: Writer
     now: Callable[[], float]
-    encoding: Encoding = CBOR
-    compress: bool = True
+    manner: Manner = OWN
 
     @property
     def depth(self) -> int:
@@ -44,7 +63,7 @@ class HttpTransport:
         """See Transport."""
         if request.secure_id is not None and not is_credential(request.secure_id):
             return Unreachable(reason=_ID_UNFIT)
-        body = await self.worker.run(lambda: self.encoding.encode(request.payload.to_map()))
+        body = await self.worker.run(lambda: self.manner.encoding.encode(request.payload.to_map()))
         try:
             answer = await self.poster.post(self._letter(request, body))
         except PostFailed as failure:
@@ -58,23 +77,32 @@ class HttpTransport:
         await self.poster.stop()
 
     async def _judge(self, answer: Answer) -> Reply:
-        limit = self.poster.max_answer_octets
-        reply: Reply = await self.worker.run(judge, answer, limit=limit, now=self.now())
+        manner = self.manner
+        reply: Reply = await self.worker.run(
+            judge,
+            answer,
+            limit=self.poster.max_answer_octets,
+            now=self.now(),
+            encoding=manner.encoding,
+            any_type=manner.any_type,
+        )
         return reply
 
     def _letter(self, request: Request, body: bytes) -> Letter:
-        media_type = self.encoding.media_type.encode()
+        manner = self.manner
         found = {
-            "Content-Type": media_type,
-            "Accept": media_type,
-            MESSAGE_API: bytes(request.payload.server_api),
+            "Accept": manner.accept,
+            "Accept-Encoding": manner.accept_encoding,
+            "Content-Type": manner.encoding.media_type.encode(),
+            "User-Agent": self.poster.user_agent,
             COMPUTER_ID: request.secure_id,
             EXCHANGE_TOKEN: self._token(request),
+            MESSAGE_API: bytes(request.payload.server_api),
         }
         return Letter(
             headers={name: value for name, value in found.items() if value is not None},
             body=body,
-            may_pack=self.compress,
+            may_pack=manner.packs,
             once=frozenset({EXCHANGE_TOKEN}),
         )
 

@@ -28,6 +28,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
     IStreamClientEndpoint,
     ITCPTransport,
+    ITransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -35,6 +36,8 @@ from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
+
+from .request_head import LengthLast
 
 
 @frozen(kw_only=True)
@@ -210,7 +213,7 @@ class Line(Protocol):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
         self._lines.made(self)
-        self.inner.makeConnection(self.transport)
+        self.inner.makeConnection(cast(ITransport, LengthLast(self.transport)))
 
     def handshakeCompleted(self) -> None:
         """See IHandshakeListener."""

@@ -36,6 +36,7 @@ from .answers import MAX_REASON_OCTETS, Answer, redirection, takes_gzip
 from .causes import explain, innermost, is_unanswered
 from .line import Body, Collected, Lines, Meter, Timeouts, WatchedEndpoint
 from .proxy import Proxies, Proxy, Tunnel, explain_refusal
+from .request_head import ExactHeaders
 from .transport import Refused
 from .trust import Trust
 from .wording import printable, printable_octets
@@ -49,8 +50,9 @@ class Letter:
     """
     What one POST says.
 
-    `path` is path and query on the server; None for those of the configured address. `Host`, `User-Agent`,
-    `Accept-Encoding`, `Content-Length` and `Content-Encoding` are added where the letter does not name them. With
+    `path` is path and query on the server; None for those of the configured address. `headers` are written in their order and
+    spelling, behind `Host` and before `Content-Length`; `Accept-Encoding` and `User-Agent` are added where they do not
+    name them. With
     `may_pack` the body goes in gzip once the server has said that it reads that. The headers `once` are left out when
     the letter has to be sent again.
     """
@@ -151,6 +153,11 @@ class Poster:
         self._pool.retryAutomatically = False
 
     @property
+    def user_agent(self) -> bytes:
+        """Who we say we are, where a letter does not."""
+        return self._user_agent
+
+    @property
     def max_answer_octets(self) -> int:
         """The largest answer that is read."""
         return self._max_answer_octets
@@ -216,26 +223,23 @@ class Poster:
         packs = letter.may_pack and self._packs and not self._never_packs
         if packs and sending.packed is None and len(letter.body) >= WORTHWHILE_OCTETS:
             sending.packed = await self._worker.run(deflate, letter.body)
-        attempt = _Attempt(
-            address=address,
-            proxy=self._proxies.for_address(address),
-            headers=self._headers(sending),
-            body=sending.body,
+        proxy = self._proxies.for_address(address)
+        headers = {"Host": address.host_line.encode("ascii"), **self._headers(sending)}
+        if proxy is not None and not address.is_secure and proxy.authorization:
+            headers["Proxy-Authorization"] = proxy.authorization
+        return _Attempt(
+            address=address, proxy=proxy, headers=ExactHeaders(headers.items()), body=sending.body
         )
-        if attempt.is_relayed and attempt.proxy and attempt.proxy.authorization:
-            attempt.headers.addRawHeader(b"Proxy-Authorization", attempt.proxy.authorization)
-        return attempt
 
-    def _headers(self, sending: _Sending) -> Headers:
+    def _headers(self, sending: _Sending) -> dict[str, bytes]:
         letter = sending.letter
         left_out = letter.once if sending.is_repeated else frozenset[str]()
-        headers = Headers({n.encode("ascii"): [v] for n, v in letter.headers.items() if n not in left_out})
-        for name, value in ((b"User-Agent", self._user_agent), (b"Accept-Encoding", GZIP.encode())):
-            if not headers.hasHeader(name):
-                headers.addRawHeader(name, value)
+        found = {name: value for name, value in letter.headers.items() if name not in left_out}
+        found.setdefault("Accept-Encoding", GZIP.encode())
+        found.setdefault("User-Agent", self._user_agent)
         if sending.packed is not None:
-            headers.addRawHeader(b"Content-Encoding", GZIP.encode())
-        return headers
+            found["Content-Encoding"] = GZIP.encode()
+        return found
 
     async def _post(self, attempt: _Attempt) -> Answer:
         """One request, within its limits; leaves no connection behind that cannot be used again."""

@@ -8,7 +8,7 @@ from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from OpenSSL import SSL
 from twisted.internet import reactor as _reactor
 from twisted.internet import ssl
@@ -21,7 +21,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from fieldpost.broker.carriage.address import Address
-from fieldpost.broker.carriage.http import HttpTransport
+from fieldpost.broker.carriage.http import OWN, HttpTransport
 from fieldpost.broker.carriage.line import Timeouts
 from fieldpost.broker.carriage.post import Poster
 from fieldpost.broker.carriage.proxy import Proxies
@@ -244,7 +244,8 @@ def a_poster(case: TestCase, url: str, **changes: Any) -> Poster:
 def a_transport(case: TestCase, url: str, *, compress: bool = True, **changes: Any) -> HttpTransport:
     """The transport under test; it is stopped when the test ends."""
     poster = a_poster(case, url, **changes)
-    return HttpTransport(poster=poster, worker=InlineWriter(), now=time.time, compress=compress)
+    manner = evolve(OWN, packs=compress)
+    return HttpTransport(poster=poster, worker=InlineWriter(), now=time.time, manner=manner)
 
 
 def started(coroutine: "Coroutine[Deferred[Any], Any, T]") -> "Deferred[T]":
