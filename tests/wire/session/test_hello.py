@@ -70,7 +70,7 @@ def test_the_servers_hello_has_the_known_octets() -> None:
 @pytest.mark.conformance("F16")
 def test_what_a_newer_peer_adds_is_passed_over() -> None:
     """Keys of any kind, limits too."""
-    values = {
+    values: dict[Any, Any] = {
         **hello_map(CLIENT, says_last=True),
         b"colour": b"blue",
         b"\xff": 1,
