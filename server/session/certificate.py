@@ -7,7 +7,9 @@ A client may show a certificate too, when the settings name an authority for tho
 from pathlib import Path
 from typing import Any
 
-from OpenSSL import SSL, crypto
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
 
@@ -57,11 +59,12 @@ def _load_certificate(context: SSL.Context, path: Path) -> None:
 def _load_key(context: SSL.Context, path: Path, certificate: Path) -> None:
     octets = _read("key-file", path)
     try:
-        context.use_privatekey(crypto.load_privatekey(crypto.FILETYPE_PEM, octets, passphrase=b""))
+        load_pem_private_key(octets, password=None)
+        context.use_privatekey_file(str(path))
         context.check_privatekey()
     except SSL.Error:
         cause = f"is not the key of {certificate}; name the two that belong together"
-    except (crypto.Error, ValueError):
+    except (TypeError, ValueError, UnsupportedAlgorithm):
         cause = "holds no key in PEM without a passphrase"
     else:
         return
@@ -97,5 +100,5 @@ def key_name_of(tls: Any) -> str | None:
     shown = tls.get_peer_certificate()
     if shown is None:
         return None
-    public = shown.get_pubkey()
-    return key_name(crypto.dump_publickey(crypto.FILETYPE_ASN1, public))
+    public = shown.to_cryptography().public_key()
+    return key_name(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
