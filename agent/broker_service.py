@@ -22,11 +22,13 @@ from .. import __version__
 from ..broker.backoff import Backoff
 from ..broker.bus import Bus
 from ..broker.carriage.address import Address
+from ..broker.carriage.http import LANDSCAPE as IN_LANDSCAPES_MANNER
 from ..broker.carriage.http import HttpTransport
+from ..broker.carriage.landscape import LandscapeTransport
 from ..broker.carriage.line import Timeouts
 from ..broker.carriage.post import Poster
 from ..broker.carriage.proxy import Proxies
-from ..broker.carriage.transport import Nowhere
+from ..broker.carriage.transport import Nowhere, Transport
 from ..broker.carriage.trust import Trust
 from ..broker.delivery import Delivery
 from ..broker.exchange import Exchange, ExchangeLimits
@@ -37,6 +39,7 @@ from ..broker.local.intake import Intake
 from ..broker.local.plugin_link import Broker
 from ..broker.local.plugin_socket import PluginSocket
 from ..broker.output import Outputs
+from ..broker.ping import Ping
 from ..broker.reactions import Reactions
 from ..broker.registration import Account, Registration
 from ..broker.schedule import Intervals, Schedule
@@ -50,7 +53,10 @@ from ..runtime.secret import place_of
 from ..runtime.settings import SettingsError
 from ..runtime.toml_source import Problem
 from ..runtime.writer import WriterThread
-from .config import AgentConfig, registration_key
+from .config import LANDSCAPE, AgentConfig, registration_key
+from .landscape import MAX_MESSAGES as LANDSCAPE_MESSAGES
+from .landscape import USER_AGENT as LANDSCAPE_USER_AGENT
+from .landscape import container_kind, ping_address
 from .manifest import Manifest
 from .report import Report
 from .rights import grants_of
@@ -73,7 +79,8 @@ class Parts:
     packer: WriterThread
     exchange: Exchange
     plugins: PluginSocket
-    transport: HttpTransport | Nowhere
+    transport: HttpTransport | LandscapeTransport | Nowhere
+    ping: Ping | None
     report: Report
 
 
@@ -112,7 +119,10 @@ def assemble(config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any)
     exchange = _exchange(ground, transport, delivery)
     status = _status(ground, registration, delivery)
     intake = Intake(store=ground.store, writer=ground.writer, clock=reactor, now=time.time)
-    report = Report(config=config, status=status, store=ground.store, writer=ground.writer, intake=intake)
+    ping = _ping(ground, packer)
+    report = Report(
+        config=config, status=status, store=ground.store, writer=ground.writer, intake=intake, ping=ping
+    )
     broker = _broker(ground, grants, delivery, intake, report)
     plugins = _plugin_socket(ground, broker, is_open=_has_foreign_users(manifests))
     return Parts(
@@ -122,25 +132,56 @@ def assemble(config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any)
         exchange=exchange,
         plugins=plugins,
         transport=transport,
+        ping=ping,
         report=report,
     )
 
 
-def _transport(config: AgentConfig, reactor: Any, packer: WriterThread) -> HttpTransport | Nowhere:
+def _transport(
+    config: AgentConfig, reactor: Any, packer: WriterThread
+) -> HttpTransport | LandscapeTransport | Nowhere:
     server = config.server
     if server.url is None:
         return Nowhere(NO_SERVER)
-    poster = Poster(
-        address=Address.of_server(server.url),
+    poster = _poster(config, reactor, packer, Address.of_server(server.url))
+    if server.protocol == LANDSCAPE:
+        http = HttpTransport(poster=poster, worker=packer, now=time.time, manner=IN_LANDSCAPES_MANNER)
+        return LandscapeTransport(http=http)
+    return HttpTransport(poster=poster, worker=packer, now=time.time)
+
+
+def _poster(config: AgentConfig, reactor: Any, packer: WriterThread, address: Address) -> Poster:
+    server = config.server
+    own_name = f"fieldpost/{__version__}"
+    return Poster(
+        address=address,
         reactor=reactor,
         worker=packer,
         trust=_trust(config),
         proxies=Proxies.chosen(proxy=server.proxy, no_proxy=server.no_proxy, environ=os.environ),
         max_answer_octets=server.max_answer_octets,
-        user_agent=f"fieldpost/{__version__}",
+        user_agent=LANDSCAPE_USER_AGENT if server.protocol == LANDSCAPE else own_name,
         timeouts=Timeouts(connect=server.connect_timeout, stall=server.stall_timeout, total=server.timeout),
     )
-    return HttpTransport(poster=poster, worker=packer, now=time.time)
+
+
+def _ping(ground: _Ground, packer: WriterThread) -> Ping | None:
+    """Of Landscape's protocol alone."""
+    server = ground.config.server
+    address = ping_address(server)
+    if server.protocol != LANDSCAPE or address is None:
+        return None
+    return Ping(
+        poster=_poster(ground.config, ground.reactor, packer, address),
+        store=ground.store,
+        writer=ground.writer,
+        bus=ground.bus,
+        ask=ground.timetable.ask,
+        clock=ground.reactor,
+        now=time.time,
+        random=Random(),
+        interval=server.ping_interval,
+    )
 
 
 def _ground(config: AgentConfig, reactor: Any) -> _Ground:
@@ -190,8 +231,9 @@ def _delivery(ground: _Ground) -> Delivery:
     )
 
 
-def _exchange(ground: _Ground, transport: HttpTransport | Nowhere, delivery: Delivery) -> Exchange:
+def _exchange(ground: _Ground, transport: Transport, delivery: Delivery) -> Exchange:
     limits = ground.config.exchange
+    is_landscape = ground.config.server.protocol == LANDSCAPE
     return Exchange(
         store=ground.store,
         writer=ground.writer,
@@ -203,7 +245,10 @@ def _exchange(ground: _Ground, transport: HttpTransport | Nowhere, delivery: Del
         record=ground.record,
         clock=ground.reactor,
         now=time.time,
-        limits=ExchangeLimits(messages=limits.max_messages, octets=limits.max_octets),
+        limits=ExchangeLimits(
+            messages=min(limits.max_messages, LANDSCAPE_MESSAGES) if is_landscape else limits.max_messages,
+            octets=limits.max_octets,
+        ),
     )
 
 
@@ -279,6 +324,8 @@ class BrokerService(Service):
         super().startService()
         self._starting = Deferred.fromCoroutine(parts.exchange.start())
         self._starting.addErrback(lambda failure: self.log.failure("exchanges cannot start", failure))
+        if parts.ping is not None:
+            parts.ping.start()
         self._shed()
         self.log.info(
             "broker {version} started: plugins at {socket}, server {url}",
@@ -304,6 +351,8 @@ class BrokerService(Service):
             return
         if self._shedding is not None and self._shedding.active():
             self._shedding.cancel()
+        if parts.ping is not None:
+            await parts.ping.stop()
         await parts.exchange.stop()
         await parts.plugins.stopService()
         await parts.transport.stop()
@@ -343,6 +392,7 @@ def open_store(config: AgentConfig, *, now: Callable[[], float]) -> TalliedStore
     )
     store = TalliedStore.open(str(config.broker.store), limits=limits, new_id=lambda: str(uuid4()), now=now)
     assert isinstance(store, TalliedStore)  # `open` makes what it is called on
+    store.speak_landscape(config.server.protocol == LANDSCAPE)
     return store
 
 
@@ -369,6 +419,8 @@ def account_of(config: AgentConfig) -> Account | None:
         hostname=socket.gethostname(),
         registration_password=registration_key(server, os.environ),
         tags=",".join(server.tags) or None,
+        access_group=server.access_group,
+        container_info=container_kind() if server.protocol == LANDSCAPE else "",
     )
 
 

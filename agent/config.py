@@ -19,6 +19,8 @@ from ..wire.http import MAX_EXCHANGE_OCTETS
 from ..wire.local import MAX_MESSAGE_OCTETS
 
 DEFAULT_FILE = Path("/etc/fieldpost/agent.toml")
+FIELDPOST, LANDSCAPE = "fieldpost", "landscape"
+"""As `protocol`: our own, or that of Ubuntu's landscape-client."""
 NO_PROXY = "none"
 """As `proxy`: none, whatever the environment says."""
 MIB = 1024 * 1024
@@ -55,6 +57,10 @@ class Server:
     """Where the server is, and who we say we are."""
 
     url: str | None = option(default=None, check=_check_url)
+    protocol: str = option(default=FIELDPOST, one_of=(FIELDPOST, LANDSCAPE))
+    ping_url: str | None = option(default=None, check=_check_url)
+    ping_interval: float = option(default=30.0, unit=SECONDS, at_least=1, at_most=604_800)
+    access_group: str | None = option(default=None, check=_check_line)
     ca_file: Path | None = None
     account_name: str | None = option(default=None, check=_check_line)
     registration_key: str | None = option(default=None, check=_check_line)
@@ -71,6 +77,10 @@ class Server:
     def __attrs_post_init__(self) -> None:
         if self.registration_key is not None and self.registration_key_file is not None:
             raise ValueError("write either registration-key or registration-key-file, not both")
+        if self.protocol != LANDSCAPE and (self.ping_url or self.access_group):
+            raise ValueError(
+                'ping-url and access-group need protocol = "landscape"; add it, or leave them out'
+            )
 
 
 @frozen(kw_only=True)

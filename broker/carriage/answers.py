@@ -78,7 +78,7 @@ def _taken(answer: Answer, limit: int, encoding: Encoding) -> Answered | Unreach
     try:
         if not answer.whole:
             raise TooLarge(f"it is larger than the {limit} octets allowed")
-        payload = ServerPayload.from_map(encoding.decode(_unpacked(answer, limit), Limits(octets=limit)))
+        payload = ServerPayload.from_map(encoding.decode(body_of(answer, limit), Limits(octets=limit)))
     except RemoteProtocolError as error:
         return Unreachable(reason=f"the server's answer cannot be used: {printable(str(error))}; {_SPOILT}")
     return Answered(payload=payload)
@@ -91,8 +91,8 @@ _STRANGER = (
 _SPOILT = "see the server's log, and check that server and agent are of versions that go together"
 
 
-def _unpacked(answer: Answer, limit: int) -> bytes:
-    """Raises Malformed and TooLarge."""
+def body_of(answer: Answer, limit: int) -> bytes:
+    """The body, unpacked. Raises Malformed and TooLarge."""
     coding = answer.header(b"content-encoding").lower()
     if coding in ("", "identity"):
         return answer.body
@@ -114,7 +114,7 @@ def _seen(answer: Answer) -> str:
 def _text(answer: Answer) -> str:
     """The body as text, as far as it is any."""
     try:
-        body = _unpacked(answer, MAX_REASON_OCTETS)
+        body = body_of(answer, MAX_REASON_OCTETS)
     except RemoteProtocolError:
         return ""
     return body[:MAX_REASON_OCTETS].decode("utf-8", "replace")

@@ -114,9 +114,10 @@ def lower_api_txn(txn: sqlite3.Connection) -> None:
 
 def speak_landscape_txn(txn: sqlite3.Connection, wanted: bool) -> None:
     """The types that we take are told anew then: Landscape's client does so after each start (landscape 1.3)."""
-    if wanted:
+    state = read_state_txn(txn)
+    if wanted and not (state.is_landscape and state.client_types_hash is None):
         update_state_txn(txn, is_landscape=1, client_types_hash=None)
-    else:
+    elif not wanted and state.is_landscape:
         update_state_txn(txn, is_landscape=0)
 
 

@@ -39,7 +39,7 @@ def test_sample(file: Path) -> None:
 def test_sample_shows_the_defaults(file: Path) -> None:
     """What the sample shows behind `#` is what holds without it."""
     kept = re.sub(r"^# (?=(?:[a-z-]+) = )", "", SAMPLE.read_text(), flags=re.MULTILINE)
-    needless = r"(?m)^(ca-file|registration-key-file|computer-title|tags|proxy|no-proxy|user|max-age) = .*\n"
+    needless = r"(?m)^(ca-file|registration-key-file|computer-title|tags|proxy|no-proxy|user|max-age|ping-url|access-group) = .*\n"
     file.write_text(re.sub(needless, "", kept))
     shown = load_config(file)
 
@@ -158,3 +158,14 @@ def test_wrong_key_file(file: Path, content: bytes | None) -> None:
         SettingsError, match=r"server\.registration-key-file.*(check the path|put the secret into it)"
     ):
         registration_key(load_config(file).server, {})
+
+
+@pytest.mark.parametrize("line", ['ping-url = "https://x.example/ping"', 'access-group = "presses"'])
+def test_options_of_landscape_need_its_protocol(file: Path, line: str) -> None:
+    """Nobody shall believe that they work with another."""
+    file.write_text(f"[server]\n{line}\n")
+    with pytest.raises(SettingsError, match='need protocol = "landscape"; add it, or leave them out'):
+        load_config(file)
+
+    file.write_text(f'[server]\nprotocol = "landscape"\n{line}\n')
+    assert load_config(file).server.protocol == "landscape"
