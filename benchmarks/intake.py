@@ -34,8 +34,14 @@ BATCH = 1_000
 OCTETS = 300
 ROUNDS = 3
 COMPUTERS = 16
-TARGETS = {"in_process_per_second": Target(40_000), "https_per_second": Target(40_000)}
-HEADERS = {"Content-Type": "application/cbor", "Accept-Encoding": "gzip"}
+TARGETS = {
+    "in_process_per_second": Target(40_000),
+    "https_per_second": Target(40_000),
+    "bpickle_of_cbor_in_process": Target(0.6),
+}
+CBOR_TYPE = "application/cbor"
+BPICKLE_TYPE = "application/octet-stream"
+HEADERS = {"Content-Type": CBOR_TYPE, "Accept-Encoding": "gzip"}
 
 
 def message(number: int) -> dict[str, Any]:
@@ -49,12 +55,12 @@ def message(number: int) -> dict[str, Any]:
     }
 
 
-def payload(sequence: int, messages: list[dict[str, Any]]) -> bytes:
+def payload(sequence: int, messages: list[dict[str, Any]], form: str = CBOR_TYPE) -> bytes:
     """The octets of an agent's payload."""
     from fieldpost.server.policy import Policy
-    from fieldpost.wire import cbor
+    from fieldpost.wire.encoding import ENCODINGS
 
-    return cbor.encode(
+    return ENCODINGS[form].encode(
         {
             "accepted-types": Policy(accounts={}).accepted.digest,
             "messages": messages,
@@ -80,10 +86,10 @@ def secure_id_in(answer: bytes) -> str:
     return found.decode()
 
 
-def bodies_of(messages: int, start: int = 1) -> list[bytes]:
-    """Payloads of BATCH messages, numbered on from `start`."""
-    made = [message(number) for number in range(BATCH)]
-    return [payload(start + first, made) for first in range(0, messages, BATCH)]
+def bodies_of(messages: int, form: str = CBOR_TYPE, kind: str = "measured") -> list[bytes]:
+    """Payloads of BATCH messages, numbered on from 1."""
+    made = [{**message(number), "type": kind} for number in range(BATCH)]
+    return [payload(1 + first, made, form) for first in range(0, messages, BATCH)]
 
 
 # Plain sqlite3
@@ -116,7 +122,7 @@ def plain(folder: Path, messages: int) -> float:
 # In this process
 
 
-def in_process(folder: Path, messages: int) -> float:
+def in_process(folder: Path, messages: int, form: str = CBOR_TYPE) -> float:
     """Messages per second through the real routes, decoding and commit in one thread."""
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred, execute
@@ -144,8 +150,8 @@ def in_process(folder: Path, messages: int) -> float:
         limits=ParcelLimits(),
     )
 
-    def exchange(body: bytes, secure_id: str | None = None) -> Answer:
-        headers = Headers({"Content-Type": ["application/cbor"]})
+    def exchange(body: bytes, form: str, secure_id: str | None = None) -> Answer:
+        headers = Headers({"Content-Type": [form]})
         if secure_id:
             headers.addRawHeader("X-Computer-ID", secure_id)
         answers: list[Answer] = []
@@ -154,11 +160,11 @@ def in_process(folder: Path, messages: int) -> float:
         assert answers[0].status == 200, answers[0]
         return answers[0]
 
-    secure_id = secure_id_in(exchange(registration("local")).body)
-    bodies = bodies_of(messages)
+    secure_id = secure_id_in(exchange(registration("local"), CBOR_TYPE).body)
+    bodies = bodies_of(messages, form)
     started = time.perf_counter()
     for body in bodies:
-        exchange(body, secure_id)
+        exchange(body, form, secure_id)
     taken = time.perf_counter() - started
     connection.close()
     return messages / taken
@@ -276,9 +282,13 @@ def measure(*, quick: bool = False) -> Result:
             one = {
                 "executemany_per_second": plain(folder, messages),
                 "in_process_per_second": in_process(folder, messages),
+                "bpickle_in_process_per_second": in_process(folder, messages, BPICKLE_TYPE),
                 **over_network(folder, messages, exchanges),
             }
             one["in_process_of_executemany"] = one["in_process_per_second"] / one["executemany_per_second"]
+            one["bpickle_of_cbor_in_process"] = (
+                one["bpickle_in_process_per_second"] / one["in_process_per_second"]
+            )
             rounds.append(one)
     figures = {key: median(one[key] for one in rounds) for key in rounds[0]}
     return Result(name="intake", figures=figures, targets=TARGETS)

@@ -94,7 +94,7 @@ def open_parcel(
     payload = ClientPayload.from_map(value)
     _check(payload, limits)
     if bodies is None:
-        bodies = [cbor.encode_known(message) for message in payload.messages]
+        bodies = cbor.encode_each_known(payload.messages)
     items = tuple(map(_item, payload.messages, bodies))
     return Parcel(secure_id=secure_id, token=token, payload=payload, items=items)
 

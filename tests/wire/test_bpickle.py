@@ -77,6 +77,32 @@ def _sorted(value: Any) -> Any:
     return type(value)(_sorted(item) for item in value) if isinstance(value, list | tuple) else value
 
 
+alike = st.lists(
+    st.dictionaries(
+        st.sampled_from(["a", "b", "c", "d" * 9]), st.sampled_from(["x", "y", b"x", "z" * 99, 1, 0.5, []])
+    )
+)
+
+
+@given(alike, st.data())
+def test_messages_that_repeat_each_other_are_told_apart(value: Any, data: st.DataObject) -> None:
+    """What was read once and comes again is read the same; what only begins the same is not."""
+    octets = bpickle.encode(value)
+
+    assert repr(bpickle.decode(octets)) == repr(_sorted(value))
+    with pytest.raises(RemoteProtocolError):
+        bpickle.decode(octets[: data.draw(st.integers(0, len(octets) - 1))])
+
+
+def test_a_key_that_stands_twice_is_found_also_in_a_repetition() -> None:
+    """However often its pairs were read before."""
+    a, b = b"u1:au1:x", b"u1:bu1:y"
+
+    assert bpickle.decode(b"ld" + a + b + b";d" + b + a + b";;") == [{"a": "x", "b": "y"}] * 2
+    with pytest.raises(Malformed, match="twice"):
+        bpickle.decode(b"ld" + a + b + b";d" + b + a + b";d" + a + b + a + b";;")
+
+
 @given(st.binary(max_size=200))
 def test_arbitrary_octets_are_a_value_or_one_named_error(octets: bytes) -> None:
     """Nothing else ever leaves the decoder."""
@@ -111,9 +137,10 @@ def test_a_value_cut_or_changed_anywhere_is_a_value_or_one_named_error(
         (b"l" * 5_000 + b";" * 5_000, Limits()),
         (b"l" + b"n" * 11 + b";", Limits(items=10)),
         (b"d" + b"".join(b"i%d;n" % key for key in range(11)) + b";", Limits(items=10)),
+        (b"l" + b"du1:au1:x;" * 6 + b";", Limits(items=10)),
         (b"u5:abcde", Limits(octets=7)),
     ],
-    ids=["open and deep", "deep", "many items", "many keys", "long"],
+    ids=["open and deep", "deep", "many items", "many keys", "many pairs", "long"],
 )
 def test_what_is_above_a_limit_is_refused_as_too_large(octets: bytes, limits: Limits) -> None:
     """Depth, count and length are bounded, whatever the octets announce."""

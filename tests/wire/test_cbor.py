@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fieldpost.wire.cbor import DEFAULT_LIMITS, Limits, decode, encode, encode_known
+from fieldpost.wire.cbor import DEFAULT_LIMITS, Limits, decode, encode, encode_each_known, encode_known
 from fieldpost.wire.errors import LocalProtocolError, Malformed, RemoteProtocolError, TooLarge
 
 from .plain_cbor import NotTaken, read_plainly
@@ -73,10 +73,18 @@ def test_what_is_known_to_travel_has_the_same_octets(value: Any) -> None:
     assert encode_known(value) == encode(value)
 
 
+@given(st.lists(values))
+def test_many_at_once_have_the_same_octets_each(many: list[Any]) -> None:
+    """None of them leaves a trace in the next."""
+    assert encode_each_known(many) == [encode(value) for value in many]
+
+
 def test_what_is_known_to_travel_and_does_not_is_our_mistake() -> None:
     """What the library does not take is an error of ours without the walk, too."""
     with pytest.raises(LocalProtocolError, match="of type object"):
         encode_known({"a": object()})
+    with pytest.raises(LocalProtocolError, match="of type object"):
+        encode_each_known([1, {"a": object()}, 2])
 
 
 @given(messages)
