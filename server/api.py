@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from sqlite3 import Connection
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
@@ -52,12 +52,25 @@ _OPERATION_LIMITS = cbor.Limits(depth=24)
 _PAGE: Mapping[str, Read] = {"after": number(), "limit": number(1, MAX_LIMIT)}
 
 
+class Presence(Protocol):
+    """What is known of computers beside the database: their sessions. Any: JSON."""
+
+    def facts(self, computer_id: int) -> dict[str, Any]:
+        """What is shown of a computer."""
+
+    def decided(self, computer_id: int, *, approved: bool) -> None:
+        """The operator has approved or rejected it."""
+
+
 class Api:
     """Answers the calls under /api/v1, and /healthz."""
 
     log = Logger()
 
-    def __init__(self, *, commits: Commits, renderer: Writer, clock: IReactorTime) -> None:
+    def __init__(
+        self, *, commits: Commits, renderer: Writer, clock: IReactorTime, presence: Presence
+    ) -> None:
+        self._presence = presence
         self._commits = commits
         self._renderer = renderer
         self._clock = clock
@@ -86,18 +99,20 @@ class Api:
         known = {**_PAGE, "status": choice(*(status.value for status in Status)), "account": word}
         asked = _page(parameters(call, known))
         found = await self._commits.run(lambda txn: list_computers_txn(txn, **asked))
-        return _page_answer("computers", [_computer_json(item) for item in found], asked["limit"])
+        return _page_answer("computers", [self._shown(item) for item in found], asked["limit"])
 
     async def _show_computer(self, call: Call, number_text: str) -> Answer:
         parameters(call, {})
-        computer_id = _id(number_text, "computer")
-        return json_answer(
-            _computer_json(await self._commits.run(partial(_computer_txn, computer_id=computer_id)))
-        )
+        computer_id = number_of(number_text, "computer")
+        found = await self._commits.run(partial(known_computer_txn, computer_id=computer_id))
+        return json_answer(self._shown(found))
+
+    def _shown(self, computer: Computer) -> dict[str, Any]:
+        return {**_computer_json(computer), **self._presence.facts(computer.id)}
 
     async def _act_on_computer(self, call: Call, number_text: str) -> Answer:
         parameters(call, {})
-        computer_id = _id(number_text, "computer")
+        computer_id = number_of(number_text, "computer")
         body = json_body(call, {"action": str, "scopes": list, **dict.fromkeys(INTERVALS, int)})
         action = body.pop("action", None)
         _check_members(action, body)
@@ -107,10 +122,11 @@ class Api:
         if action == SET_INTERVALS:
             message = {"type": SET_INTERVALS, **_intervals(body)}
             telling = partial(_tell_txn, computer_id=computer_id, message=message)
-            return json_answer(_computer_json(await self._commits.run(telling)))
+            return json_answer(self._shown(await self._commits.run(telling)))
         computer = await self._commits.run(partial(_decide_txn, computer_id=computer_id, action=action))
         self.log.info("computer {computer}: {action}", computer=computer_id, action=action)
-        return json_answer(_computer_json(computer))
+        self._presence.decided(computer_id, approved=computer.status is Status.APPROVED)
+        return json_answer(self._shown(computer))
 
     async def _list_messages(self, call: Call) -> Answer:
         query = MessageQuery(**parameters(call, {**_PAGE, "computer": number(), "type": word}))
@@ -124,10 +140,7 @@ class Api:
 
     async def _show_operation(self, call: Call, number_text: str) -> Answer:
         parameters(call, {})
-        operation_id = _id(number_text, "operation")
-        found = await self._commits.run(lambda txn: find_operation_txn(txn, operation_id))
-        if found is None:
-            raise _nothing("operation", operation_id)
+        found = await find_operation(self._commits, number_of(number_text, "operation"))
         return json_answer(_operation_json(found))
 
     async def _add_operation(self, call: Call) -> Answer:
@@ -150,7 +163,16 @@ class Api:
         return json_answer(_operation_json(operation), 201, headers=place)
 
 
-def _computer_txn(txn: Connection, *, computer_id: int) -> Computer:
+async def find_operation(commits: Commits, operation_id: int) -> Operation:
+    """The operation of this id. Raises Refused when there is none."""
+    found = await commits.run(lambda txn: find_operation_txn(txn, operation_id))
+    if found is None:
+        raise _nothing("operation", operation_id)
+    return found
+
+
+def known_computer_txn(txn: Connection, *, computer_id: int) -> Computer:
+    """The computer of this number. Raises Refused when there is none."""
     found = find_computer_txn(txn, computer_id) if -(2**63) <= computer_id < 2**63 else None
     if found is None:
         raise _nothing("computer", computer_id)
@@ -158,7 +180,7 @@ def _computer_txn(txn: Connection, *, computer_id: int) -> Computer:
 
 
 def _decide_txn(txn: Connection, *, computer_id: int, action: str | None) -> Computer:
-    computer = _computer_txn(txn, computer_id=computer_id)
+    computer = known_computer_txn(txn, computer_id=computer_id)
     status = STATUS_AFTER.get((computer.status, str(action)))
     if status is None:
         known = [*dict.fromkeys(name for _, name in STATUS_AFTER), *_MEMBERS]
@@ -169,7 +191,7 @@ def _decide_txn(txn: Connection, *, computer_id: int, action: str | None) -> Com
 
 
 def _approved_txn(txn: Connection, *, computer_id: int) -> Computer:
-    computer = _computer_txn(txn, computer_id=computer_id)
+    computer = known_computer_txn(txn, computer_id=computer_id)
     if computer.status is not Status.APPROVED:
         raise Refused(
             409,
@@ -240,7 +262,8 @@ def _travelling(value: Any) -> Any:
     return value
 
 
-def _id(text: str, kind: str) -> int:
+def number_of(text: str, kind: str) -> int:
+    """The id in a path. Raises Refused when it is none."""
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise Refused(404, f"{text[:60]!r} is no {kind}'s id", f"list them with GET {ROOT}/{kind}s")
     return int(text)

@@ -8,6 +8,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from ..runtime.database import open_database, transaction
+from ..runtime.session.topics import Topics
 from ..runtime.writer import Writer
 from ..wire.http import EXCHANGE_PATH
 from .api import Api
@@ -20,6 +21,12 @@ from .parcel import ParcelLimits
 from .ping import PING_PATH, Ping
 from .policy import Policy
 from .queries import bearer_guard
+from .session.bulletin import Bulletin
+from .session.console import Console
+from .session.notices import Notices, Watch
+from .session.output import Outputs
+from .session.records import all_twins_txn
+from .session.registry import Registry
 
 APPLICATION_ID = 0x46507365
 """Marks our files: `FPse`."""
@@ -36,6 +43,11 @@ class Server:
     commits: Commits
     exchange: Exchange
     intake: Intake
+    registry: Registry
+    topics: Topics
+    notices: Notices
+    bulletin: Bulletin
+    outputs: Outputs
     uuid: str
 
 
@@ -59,25 +71,47 @@ def build_server(
     new_id: Callable[[], str],
     new_token: Callable[[], bytes],
     limits: ParcelLimits,
+    incarnation: bytes,
     window: Window = _WINDOW,
 ) -> Server:
     """
     Join the parts.
 
-    `writer` owns the connection from now on; `decoder` runs what takes time and needs no database. Raises
-    DatabaseError.
+    `writer` owns the connection from now on; `decoder` runs what takes time and needs no database;
+    `incarnation` are 8 octets that no other start of the server has. Raises DatabaseError.
     """
     uuid = _own_uuid(connection, new_id)
     commits = Commits(connection=connection, writer=writer)
     exchange = Exchange(policy=policy, uuid=uuid, new_id=new_id, new_token=new_token, window=window)
     intake = Intake(exchange=exchange, commits=commits, decoder=decoder, clock=clock, limits=limits)
-    api = Api(commits=commits, renderer=decoder, clock=clock)
+    twins = all_twins_txn(connection)
+    registry = Registry(commits=commits, clock=clock, incarnation=incarnation, twins=twins)
+    topics = Topics(clock=clock)
+    watch = Watch.begin(connection)
+    notices = Notices(commits=commits, watch=watch, topics=topics, present=registry)
+    bulletin = Bulletin(clock=clock, topics=topics, registry=registry)
+    outputs = Outputs(clock=clock)
+    api = Api(commits=commits, renderer=decoder, clock=clock, presence=registry)
+    console = Console(commits=commits, registry=registry, outputs=outputs, bulletin=bulletin, clock=clock)
+    guard = bearer_guard(api_token)
     routes = [
         Route("POST", EXCHANGE_PATH, intake.answer),
         Route("POST", PING_PATH, Ping(commits=commits).answer),
-        *api.routes(bearer_guard(api_token)),
+        *api.routes(guard),
+        *console.routes(guard),
     ]
-    return Server(front=Front(routes), commits=commits, exchange=exchange, intake=intake, uuid=uuid)
+    return Server(
+        front=Front(routes),
+        commits=commits,
+        exchange=exchange,
+        intake=intake,
+        registry=registry,
+        topics=topics,
+        notices=notices,
+        bulletin=bulletin,
+        outputs=outputs,
+        uuid=uuid,
+    )
 
 
 def _own_uuid(connection: Connection, new_id: Callable[[], str]) -> str:

@@ -59,32 +59,18 @@ class Front:
         """Never raises for anything in the call or in the server."""
         try:
             return await self._route(call)
-        except Refused as refused:
-            return refusal_answer(refused)
-        except TooLarge as error:
-            return refusal_answer(Refused(413, str(error), "send less in one request"))
-        except Malformed as error:
-            return refusal_answer(
-                Refused(400, str(error), "correct the request; sending it again will not help")
-            )
-        except (DatabaseUnavailable, Stopping) as error:
-            return self._unavailable(call, error)
-        except DatabaseError as error:
-            self.log.critical("the database fails: {error}", error=error)
-            return _fault()
-        except Exception:  # noqa: BLE001 - the last line of defence
-            self.log.failure("{method} {path} from {peer} failed", **_named(call))
-            return _fault()
+        except Exception as error:  # noqa: BLE001 - the last line of defence
+            return refusal_answer(self._refused(call, error))
 
-    def _unavailable(self, call: Call, error: Exception) -> Answer:
-        self.log.error("{method} {path} from {peer}: {error}", error=error, **_named(call))
-        cause = (
-            "the server is stopping"
-            if isinstance(error, Stopping)
-            else "the server cannot store anything now"
-        )
-        next_step = f"try again in {RETRY_AFTER} seconds; the operator finds the reason in the server's log"
-        return refusal_answer(Refused(503, cause, next_step, headers=(("Retry-After", str(RETRY_AFTER)),)))
+    def _refused(self, call: Call, error: Exception) -> Refused:
+        refused = refusal_of(error)
+        if isinstance(error, (DatabaseUnavailable, Stopping)):
+            self.log.error("{method} {path} from {peer}: {error}", error=error, **_named(call))
+        elif isinstance(error, DatabaseError):
+            self.log.critical("the database fails: {error}", error=error)
+        elif refused is None:
+            self.log.failure("{method} {path} from {peer} failed", **_named(call))
+        return refused or _fault()
 
     async def _route(self, call: Call) -> Answer:
         found = self._routes_for(call.path)
@@ -112,8 +98,29 @@ def _named(call: Call) -> dict[str, Any]:
     return {"method": call.method[:20], "path": call.path[:200], "peer": call.peer}
 
 
-def _fault() -> Answer:
+def refusal_of(error: Exception) -> Refused | None:
+    """What a sender is told of an error; None for one that nobody foresaw."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, TooLarge):
+        return Refused(413, str(error), "send less in one request")
+    if isinstance(error, Malformed):
+        return Refused(400, str(error), "correct the request; sending it again will not help")
+    if isinstance(error, (DatabaseUnavailable, Stopping)):
+        return _unavailable(error)
+    return _fault() if isinstance(error, DatabaseError) else None
+
+
+def _unavailable(error: Exception) -> Refused:
+    cause = (
+        "the server is stopping" if isinstance(error, Stopping) else "the server cannot store anything now"
+    )
+    next_step = f"try again in {RETRY_AFTER} seconds; the operator finds the reason in the server's log"
+    return Refused(503, cause, next_step, headers=(("Retry-After", str(RETRY_AFTER)),))
+
+
+def _fault() -> Refused:
     next_step = (
         f"try again in {RETRY_AFTER} seconds; if it stays, ask the operator, whose log has the details"
     )
-    return refusal_answer(Refused(500, "the server failed", next_step))
+    return Refused(500, "the server failed", next_step)

@@ -79,7 +79,7 @@ def check_name(name: str, known: Mapping[str, Any], kind: str) -> None:
 
 def json_body(call: Call, known: Mapping[str, type]) -> dict[str, Any]:
     """
-    The object in the body, its members of these types.
+    The object in the body, its members of these types; `object` takes any.
 
     Raises Malformed for anything else, Refused for a body that is not JSON by its Content-Type, or too long.
     """
@@ -97,7 +97,7 @@ def json_body(call: Call, known: Mapping[str, type]) -> dict[str, Any]:
         raise Malformed("the body must be a JSON object")
     for name, item in value.items():
         check_name(name, known, "member")
-        if type(item) is not known[name]:
+        if known[name] is not object and type(item) is not known[name]:
             words = {int: "an integer", str: "text", dict: "an object", list: "a list"}
             raise Malformed(f"`{name}` must be {words[known[name]]}")
     return value

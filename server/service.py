@@ -111,6 +111,7 @@ class ServerService(Service):
             new_id=lambda: str(uuid.uuid4()),
             new_token=lambda: secrets.token_hex(16).encode(),
             limits=ParcelLimits(octets=intake.max_octets, messages=intake.max_messages),
+            incarnation=secrets.token_bytes(8),
         )
         site_limits = SiteLimits(
             body_octets=intake.max_octets,

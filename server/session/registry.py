@@ -5,9 +5,10 @@ A second one for a computer is judged by the rules of duplicates (wire 5.5). The
 newcomers for that computer wait meanwhile, in order. Nothing of this is done before the newcomer has proved who it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredLock
@@ -17,7 +18,8 @@ from twisted.logger import Logger
 from ...wire.session.duplicates import Accept, CloneWatch, Live, Offer, Probe, Reject, after_probe, judge
 from ...wire.session.identity import AGENT
 from ..commits import Commits
-from .records import next_sequence_txn, note_twins_txn
+from .output import Callee
+from .records import forget_twins_txn, next_sequence_txn, note_twins_txn
 
 REPLACED = "replaced"
 SHUTDOWN = "shutdown"
@@ -25,8 +27,8 @@ REVOKED = "revoked"
 """The operator took the computer's identity away."""
 
 
-class Line(Protocol):
-    """A session as the registry needs it: runtime.session's peer."""
+class Line(Callee, Protocol):
+    """A session as the server's parts need it: runtime.session's peer."""
 
     def probe(self) -> "Deferred[bool]":
         """Whether the other end answers a ping soon."""
@@ -45,6 +47,8 @@ class Entry:
     sequence: int
     since: float
     address: str
+    version: int
+    """Of the session's protocol."""
 
     def as_live(self) -> Live:
         """What the rules of duplicates look at."""
@@ -60,18 +64,25 @@ class Registry:
     """
     Who is connected.
 
-    `incarnation` is ours, drawn when the process starts. Whatever is told by `watch` is told in the reactor's thread:
-    an entry that came, or None for one that went.
+    `incarnation` is ours, drawn when the process starts. `twins` says of which computers two machines use the identity
+    in turn, and when that was last seen.
     """
 
     log = Logger()
 
     def __init__(
-        self, *, commits: Commits, clock: IReactorTime, incarnation: bytes, clones: CloneWatch | None = None
+        self,
+        *,
+        commits: Commits,
+        clock: IReactorTime,
+        incarnation: bytes,
+        clones: CloneWatch | None = None,
+        twins: Mapping[int, float] = MappingProxyType({}),
     ) -> None:
         self._commits = commits
         self._clock = clock
         self._clones = clones or CloneWatch()
+        self._twins = dict(twins)
         self._live: dict[int, Entry] = {}
         self._locks: dict[int, DeferredLock] = {}
         self.incarnation = incarnation
@@ -94,6 +105,7 @@ class Registry:
         offer: Offer,
         line: Line,
         address: str,
+        version: int = 1,
         is_gone: Callable[[], bool] = lambda: False,
     ) -> Entry | Reject | None:
         """
@@ -104,14 +116,20 @@ class Registry:
         lock = self._locks.setdefault(computer_id, DeferredLock())
         await lock.acquire()
         try:
-            return await self._admit(computer_id, offer, line, address, is_gone)
+            return await self._admit(computer_id, offer, line, address, version, is_gone)
         finally:
             lock.release()
             if not lock.locked:
                 self._locks.pop(computer_id, None)
 
     async def _admit(
-        self, computer_id: int, offer: Offer, line: Line, address: str, is_gone: Callable[[], bool]
+        self,
+        computer_id: int,
+        offer: Offer,
+        line: Line,
+        address: str,
+        version: int,
+        is_gone: Callable[[], bool],
     ) -> Entry | Reject | None:
         verdict = await self._judge(computer_id, offer)
         if isinstance(verdict, Reject):
@@ -119,6 +137,7 @@ class Registry:
         name, now = f"{AGENT}{computer_id}", self._clock.seconds()
         if self._clones.is_clone(name, offer.incarnation, now):
             await self._commits.run(partial(note_twins_txn, computer_id=computer_id, now=now))
+            self._twins[computer_id] = now
             text = "two machines use the identity of computer {computer} in turn, one of them at {address}: one is a copy of the other"
             self.log.error(text, computer=computer_id, address=address)
             return self._clones.refusal()
@@ -127,7 +146,13 @@ class Registry:
             return None
         self._clones.accepted(name, offer.incarnation, now)
         entry = Entry(
-            computer=computer_id, line=line, offer=offer, sequence=sequence, since=now, address=address
+            computer=computer_id,
+            line=line,
+            offer=offer,
+            sequence=sequence,
+            since=now,
+            address=address,
+            version=version,
         )
         self._replace(entry, verdict)
         return entry
@@ -154,8 +179,28 @@ class Registry:
         if self._live.get(entry.computer) is entry:
             del self._live[entry.computer]
 
-    def revoke(self, computer_id: int) -> None:
-        """End a computer's session because its identity is none any more."""
+    def facts(self, computer_id: int) -> dict[str, Any]:
+        """What the API shows. Any: JSON."""
         entry = self._live.get(computer_id)
-        if entry is not None:
+        return {
+            "session": None if entry is None else _facts(entry),
+            "twins-seen": self._twins.get(computer_id),
+        }
+
+    def decided(self, computer_id: int, *, approved: bool) -> None:
+        """The operator approved it, and so has dealt with its twins; or rejected it: its identity is none any more."""
+        entry = self._live.get(computer_id)
+        if approved and self._twins.pop(computer_id, None) is not None:
+            forgetting = self._commits.run(partial(forget_twins_txn, computer_id=computer_id))
+            forgetting.addErrback(lambda failure: self.log.failure("twins were not forgotten", failure))
+        elif not approved and entry is not None:
             entry.line.close(REVOKED)
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    return {
+        "since": entry.since,
+        "address": entry.address,
+        "number": entry.sequence,
+        "version": entry.version,
+    }

@@ -20,6 +20,12 @@ def wired() -> WiredServer:
     return WiredServer()
 
 
+def api_of(wired: WiredServer) -> Api:
+    """The API alone."""
+    commits, registry = wired.server.commits, wired.server.registry
+    return Api(commits=commits, renderer=InlineWriter(), clock=wired.clock, presence=registry)
+
+
 def send(wired: WiredServer, secure_id: bytes, *messages: dict[str, Any], sequence: int = 1) -> None:
     payload = client_payload(sequence=sequence, messages=list(messages))
     assert wired.exchange(payload, secure_id=secure_id).status == 200
@@ -45,9 +51,7 @@ def test_closed_api() -> None:
 @pytest.mark.parametrize("token", [None, "", "wrong", "api-secre", "api-secrets"])
 def test_wrong_token(wired: WiredServer, token: str | None) -> None:
     """Every path of the API is closed to those without the token."""
-    routes = Api(commits=wired.server.commits, renderer=InlineWriter(), clock=wired.clock).routes(
-        lambda c: None
-    )
+    routes = api_of(wired).routes(lambda c: None)
 
     for route in routes:
         if route.path.startswith(ROOT):
@@ -59,9 +63,7 @@ def test_wrong_token(wired: WiredServer, token: str | None) -> None:
 
 def test_every_route_is_documented(wired: WiredServer) -> None:
     """docs/server.md names each path of the API with its method."""
-    routes = Api(commits=wired.server.commits, renderer=InlineWriter(), clock=wired.clock).routes(
-        lambda c: None
-    )
+    routes = api_of(wired).routes(lambda c: None)
     text = DOCUMENT.read_text()
 
     for route in routes:

@@ -82,6 +82,8 @@ def test_shown_computer(wired: WiredServer) -> None:
             "last-exchange": None,
             "next-expected-sequence": 1,
             "handles": None,
+            "session": None,
+            "twins-seen": None,
         }
     ]
 

@@ -137,6 +137,7 @@ class WiredServer:
             new_id=lambda: f"id-{next(self._ids)}",
             new_token=lambda: f"token-{next(self._ids)}".encode(),
             limits=parcel_limits,
+            incarnation=b"server-1",
             window=window,
         )
         self.site = Site(front=self.server.front, clock=self.clock, limits=site_limits)

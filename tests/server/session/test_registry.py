@@ -32,6 +32,9 @@ class Line:
         self.probes.append(Deferred())
         return self.probes[-1]
 
+    def call(self, name: str, args: Any = None, **ways: Any) -> "Deferred[Any]":
+        raise AssertionError(name)
+
     def close(self, reason: str, retry_after: int | None = None) -> None:
         self.closed = reason
 
@@ -223,11 +226,35 @@ def test_twins(place: Place) -> None:
     assert find_record_txn(place.connection, 1).twins_seen == 0.0
 
 
-def test_revoked(place: Place) -> None:
+def test_rejected(place: Place) -> None:
     """A computer that is rejected loses its session."""
     live = place.come()
 
-    place.registry.revoke(1)
-    place.registry.revoke(2)
+    place.registry.decided(1, approved=True)
+    assert line_of(live).closed is None
+    place.registry.decided(1, approved=False)
+    place.registry.decided(2, approved=False)
 
     assert line_of(live).closed == "revoked"
+
+
+def test_facts(place: Place) -> None:
+    """The operator sees who is connected, from where and since when."""
+    place.clock.advance(50)
+    place.come()
+
+    session = {"since": 50.0, "address": "192.0.2.7", "number": 1, "version": 1}
+    assert place.registry.facts(1) == {"session": session, "twins-seen": None}
+    assert place.registry.facts(2) == {"session": None, "twins-seen": None}
+
+
+def test_twins_are_dealt_with(place: Place) -> None:
+    """When the operator approves the computer again the sign of twins goes, also from the database."""
+    for life in (b"one", b"two", b"one", b"two", b"one"):
+        place.come(incarnation=life)
+    assert place.registry.facts(1)["twins-seen"] == 0.0
+
+    place.registry.decided(1, approved=True)
+
+    assert place.registry.facts(1)["twins-seen"] is None
+    assert all_twins_txn(place.connection) == {}

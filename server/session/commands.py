@@ -1,0 +1,131 @@
+"""
+What agents ask in a session: `exchange`, `subscribe`, `wait`, `ping` (wire 5.11, 5.12).
+
+An exchange is the same as by POST: the same octets, taken by the same rules, in one transaction. Those of one session are
+taken in the order in which they came, though many may be under way. Who has no identity can only exchange, which
+registers it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredLock
+
+from ...runtime.session.answers import Asked, Handler
+from ...runtime.session.errors import CommandError
+from ...runtime.session.topics import Topics
+from ...wire.api import ApiLevel
+from ...wire.cbor import Value
+from ...wire.compression import GZIP
+from ...wire.encoding import CBOR
+from ...wire.errors import Malformed
+from ...wire.session.subscription import SUBSCRIBE, WAIT
+from ..exchange import Outcome
+from ..front import refusal_of
+from ..intake import Envelope, Intake
+
+EXCHANGE = "exchange"
+PING = "ping"
+CODES = {400: "malformed", 404: "unknown-level", 413: "too-large", 415: "malformed", 503: "unavailable"}
+"""Codes of refusals by their HTTP status, which goes along."""
+_INTERNAL = "internal"
+
+
+class ExchangeCommand:
+    """
+    Answers `exchange` for one session.
+
+    `secure_id` is the identity that the session has proved, if any; `taken` hears what came of each exchange.
+    """
+
+    def __init__(
+        self,
+        *,
+        intake: Intake,
+        secure_id: bytes | None,
+        peer: str,
+        taken: Callable[[Outcome], None] = lambda outcome: None,
+    ) -> None:
+        self._intake = intake
+        self._secure_id = secure_id
+        self._peer = peer
+        self._taken = taken
+        self._turn = DeferredLock()
+
+    async def __call__(self, asked: Asked) -> list[Value]:
+        """The octets of the answer's payload. Raises CommandError."""
+        try:
+            envelope = self._envelope(asked)
+            committing = await self._begin(envelope)
+            outcome = await committing[0]
+        except Exception as error:
+            raise _refusal(error) from error
+        self._taken(outcome)
+        return [envelope.encoding.encode(outcome.answer.to_map())]
+
+    async def _begin(self, envelope: Envelope) -> "tuple[Deferred[Outcome]]":
+        """Have it opened and given to the database when its turn has come; what comes of it is waited for by others."""
+        await self._turn.acquire()
+        try:
+            parcel = await self._intake.open(envelope)
+            return (self._intake.take(envelope, parcel),)
+        finally:
+            self._turn.release()
+
+    def _envelope(self, asked: Asked) -> Envelope:
+        args = asked.args
+        if asked.data is None:
+            raise Malformed("an exchange needs its payload as the command's data")
+        return Envelope(
+            body=asked.data,
+            encoding=CBOR,
+            packed=_packed(args.get(b"encoding")),
+            level=_level(args.get(b"api")),
+            secure_id=self._secure_id,
+            token=_octets(args, b"token") if self._secure_id is not None else None,
+            peer=self._peer,
+            quiet=args.get(b"quiet") is True,
+        )
+
+
+def _packed(encoding: Any) -> bool:
+    if encoding not in (None, b"identity", GZIP.encode()):
+        raise Malformed(f"`encoding` must be {GZIP}, or be left out")
+    return bool(encoding == GZIP.encode())
+
+
+def _level(api: Any) -> ApiLevel | None:
+    if api is None:
+        return None
+    if type(api) is not bytes:
+        raise Malformed("`api` must be octets such as 3.3")
+    return ApiLevel.parse(api.decode("latin-1"))
+
+
+def _octets(args: Mapping[bytes, Any], name: bytes) -> bytes | None:
+    value = args.get(name)
+    if value is not None and type(value) is not bytes:
+        raise Malformed(f"`{name.decode()}` must be octets")
+    return value
+
+
+def _refusal(error: Exception) -> Exception:
+    """What the agent is told: the status that a POST would have been answered with goes along."""
+    refused = refusal_of(error)
+    if refused is None:
+        return error
+    details: dict[str, Value] = {"status": refused.status}
+    after = dict(refused.headers).get("Retry-After")
+    if after is not None:
+        details["retry_after"] = int(after)
+    return CommandError(CODES.get(refused.status, _INTERNAL), str(refused), **details)
+
+
+def commands_of(exchange: ExchangeCommand, topics: Topics, computer: int | None) -> dict[str, Handler]:
+    """All that an agent may ask; without an identity there are no topics."""
+    found: dict[str, Handler] = {EXCHANGE: exchange, PING: lambda asked: ()}
+    if computer is not None:
+        scope = str(computer)
+        found[SUBSCRIBE] = lambda asked: topics.subscribe(asked, scope)
+        found[WAIT] = lambda asked: topics.wait(asked, scope)
+    return found

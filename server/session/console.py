@@ -1,0 +1,177 @@
+"""What the API offers of the sessions: ask a computer now, see what an operation writes, publish (docs/server.md)."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from ...runtime.session.errors import CallCancelled, CommandFailed, SessionLost
+from ...wire.errors import Malformed
+from ..api import ROOT, find_operation, known_computer_txn, number_of
+from ..call import Answer, Call, json_answer
+from ..commits import Commits
+from ..errors import Refused
+from ..front import Route
+from ..json_form import from_json, to_json
+from ..queries import json_body, number, parameters
+from .bulletin import Bulletin
+from .output import TAIL, Callee, Outputs
+from .registry import Registry
+
+EXCHANGE_NOW = "exchange-now"
+PING_PLUGIN = "ping-plugin"
+MEMBERS: Mapping[str, tuple[str, ...]] = {
+    EXCHANGE_NOW: (),
+    PING_PLUGIN: ("plugin",),
+    TAIL: ("operation", "log"),
+}
+"""What goes with each command that a computer answers."""
+DEFAULT_TIMEOUT = 10
+MOST_SECONDS = 50
+"""Proxies cut a request that is not answered for a minute."""
+MOST_OUTPUT = 1024 * 1024
+_OVER = ("succeeded", "failed")
+
+
+@define
+class _Told:
+    """What came beside an answer."""
+
+    text: str = ""
+    progress: dict[str, Any] = field(factory=dict)
+
+    def write(self, text: str) -> None:
+        self.text = (self.text + text)[-MOST_OUTPUT:]
+
+
+class Console:
+    """Answers the API's calls that need a live session."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        commits: Commits,
+        registry: Registry,
+        outputs: Outputs,
+        bulletin: Bulletin,
+        clock: IReactorTime,
+    ) -> None:
+        self._commits = commits
+        self._registry = registry
+        self._outputs = outputs
+        self._bulletin = bulletin
+        self._clock = clock
+
+    def routes(self, guard: Callable[[Call], None]) -> list[Route]:
+        """All that is answered here, behind the guard."""
+        return [
+            Route("POST", f"{ROOT}/computers/*/ask", self._ask, guard),
+            Route("GET", f"{ROOT}/operations/*/output", self._show_output, guard),
+            Route("POST", f"{ROOT}/topics/*", self._publish, guard),
+        ]
+
+    async def _ask(self, call: Call, number_text: str) -> Answer:
+        parameters(call, {})
+        computer_id = number_of(number_text, "computer")
+        body = json_body(call, {"command": str, "plugin": str, "operation": int, "log": int, "timeout": int})
+        command, timeout = _command_of(body), body.pop("timeout", DEFAULT_TIMEOUT)
+        if not 1 <= timeout <= MOST_SECONDS:
+            raise Malformed(f"`timeout` must be from 1 to {MOST_SECONDS} seconds")
+        await self._commits.run(partial(known_computer_txn, computer_id=computer_id))
+        callee = self._callee(computer_id)
+        if callee is None:
+            raise _not_connected(computer_id)
+        told = _Told()
+        values = await self._answered(callee, command, body, timeout, told)
+        self.log.info("computer {computer}: {command}", computer=computer_id, command=command)
+        return json_answer({"values": [to_json(value) for value in values], "output": told.text})
+
+    def _callee(self, computer_id: int) -> Callee | None:
+        entry = self._registry.find(computer_id)
+        return None if entry is None else entry.line
+
+    async def _answered(
+        self, callee: Callee, command: str, body: dict[str, Any], timeout: int, told: _Told
+    ) -> list[Any]:
+        args = {name: value for name, value in body.items() if name != "command"}
+        asking = callee.call(command, args, on_output=told.write)
+        timer = self._clock.callLater(timeout, asking.cancel)
+        try:
+            return list(await asking)
+        except CallCancelled:
+            if command == TAIL:
+                return []
+            cause = f"the computer has not answered {command} within {timeout} seconds"
+            raise Refused(504, cause, "try again, with a longer `timeout`") from None
+        except SessionLost as lost:
+            raise Refused(504, f"the session ended before the answer: {lost}", "try again soon") from None
+        except CommandFailed as failed:
+            raise Refused(502, f"{failed}"[:1_000], "see what the computer's log says of it") from None
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    async def _show_output(self, call: Call, number_text: str) -> Answer:
+        asked = {
+            "after": 0,
+            "wait": 0,
+            **parameters(call, {"after": number(), "wait": number(0, MOST_SECONDS)}),
+        }
+        operation = await find_operation(self._commits, number_of(number_text, "operation"))
+        is_over = operation.status in _OVER
+
+        def find() -> Callee | None:
+            return None if is_over else self._callee(operation.computer)
+
+        look = await self._outputs.look(operation.id, after=asked["after"], wait=asked["wait"], find=find)
+        trouble = look.trouble
+        if not look.is_live and not is_over and self._callee(operation.computer) is None:
+            trouble = "the computer has no session now"
+        return json_answer(
+            {
+                "output": look.text,
+                "next": look.next,
+                "missed": look.missed,
+                "progress": look.progress,
+                "live": look.is_live,
+                "trouble": trouble,
+                "status": operation.status,
+            }
+        )
+
+    async def _publish(self, call: Call, topic: str) -> Answer:
+        parameters(call, {})
+        body = json_body(call, {"value": object, "computer": int})
+        if "value" not in body:
+            raise Malformed("`value` is missing")
+        computer_id = body.get("computer")
+        if computer_id is not None:
+            await self._commits.run(partial(known_computer_txn, computer_id=computer_id))
+        seq = self._bulletin.publish(topic, from_json(body["value"]), computer_id)
+        return json_answer({"topic": topic, "seq": seq})
+
+
+def _command_of(body: dict[str, Any]) -> str:
+    command = str(body.get("command"))
+    if command not in MEMBERS:
+        raise Malformed(f"`command` must be one of {', '.join(MEMBERS)}")
+    for name in body:
+        if name not in ("command", "timeout", *MEMBERS[command]):
+            raise Malformed(f"`{name}` does not go with the command {command}")
+    given = [name for name in MEMBERS[command] if name in body]
+    if MEMBERS[command] and len(given) != 1:
+        raise Malformed(f"{command} needs {' or '.join(f'`{name}`' for name in MEMBERS[command])}")
+    return command
+
+
+def _not_connected(computer_id: int) -> Refused:
+    return Refused(
+        409,
+        f"computer {computer_id} has no session now",
+        f"queue an operation for it instead (POST {ROOT}/operations), or wait until it is connected",
+    )

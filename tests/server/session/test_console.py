@@ -1,0 +1,256 @@
+"""Through the API a program reaches a computer at once, if it is connected, and hears why not otherwise."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import StringTransport
+
+from fieldpost.runtime.session.errors import CallCancelled, CommandFailed, SessionLost
+from fieldpost.server.session.console import Console
+from fieldpost.server.session.registry import Entry
+from fieldpost.wire.session.duplicates import Offer
+from tests.server.wired import TOKEN, Reply, WiredServer, read_reply, request_octets
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "server.md"
+
+
+class Computer:
+    """A connected computer in the test's hands."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any]] = []
+
+    def call(self, name: str, args: Any = None, **ways: Any) -> "Deferred[Any]":
+        self.calls.append((name, args))
+        self.write = ways["on_output"]
+        self.answer: Deferred[Any] = Deferred(lambda d: d.errback(CallCancelled("taken back")))
+        return self.answer
+
+    def probe(self) -> "Deferred[bool]":
+        return Deferred()
+
+    def close(self, reason: str, retry_after: int | None = None) -> None:
+        self.closed = reason
+
+
+class Place:
+    """A server with one registered computer, which is connected."""
+
+    def __init__(self) -> None:
+        self.wired = WiredServer()
+        self.wired.register()
+        self.computer = Computer()
+        coming = self.wired.server.registry.admit(
+            1, offer=Offer(incarnation=b"life-1"), line=self.computer, address="192.0.2.7"
+        )
+        found: list[Any] = []
+        Deferred.fromCoroutine(coming).addCallback(found.append)
+        self.entry: Entry = found[0]
+
+    def ask(self, path: str, value: Any = None, method: str = "POST") -> StringTransport:
+        """An API call that may be answered later."""
+        import json
+
+        channel, transport = self.wired.connect()
+        body = None if value is None else json.dumps(value).encode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
+        channel.dataReceived(request_octets(method, f"/api/v1{path}", body, headers))
+        return transport
+
+    def leave(self) -> None:
+        self.wired.server.registry.remove(self.entry)
+
+
+@pytest.fixture
+def place() -> Place:
+    return Place()
+
+
+def reply_in(transport: StringTransport) -> Reply:
+    return read_reply(transport.value())
+
+
+def test_documented() -> None:
+    """docs/server.md names each path."""
+    text = DOCUMENT.read_text()
+    routes = Console.routes(Console.__new__(Console), lambda call: None)
+
+    for route in routes:
+        path = route.path.replace("topics/*", "topics/NAME").replace("*", "ID")
+        assert f"`{route.method} {path}" in text
+
+
+def test_guarded(place: Place) -> None:
+    """Without the token nobody is asked."""
+    for method, path in (
+        ("POST", "/computers/1/ask"),
+        ("POST", "/topics/x"),
+        ("GET", "/operations/1/output"),
+    ):
+        assert place.wired.api(method, path, {} if method == "POST" else None, token=None).status == 401
+
+
+def test_exchange_now(place: Place) -> None:
+    """The computer's answer is the call's."""
+    transport = place.ask("/computers/1/ask", {"command": "exchange-now"})
+    assert transport.value() == b""
+
+    place.computer.answer.callback((b"\x01", {"a": 1}))
+
+    assert place.computer.calls == [("exchange-now", {})]
+    assert reply_in(transport).json == {"values": [{"octets": "AQ=="}, {"a": 1}], "output": ""}
+    assert place.wired.clock.getDelayedCalls() == [] or all(
+        call.getTime() > 50 for call in place.wired.clock.getDelayedCalls()
+    )
+
+
+def test_ping_plugin(place: Place) -> None:
+    """A plugin is named."""
+    place.ask("/computers/1/ask", {"command": "ping-plugin", "plugin": "cpu-usage"})
+
+    assert place.computer.calls == [("ping-plugin", {"plugin": "cpu-usage"})]
+
+
+def test_not_connected(place: Place) -> None:
+    """Without a live session the answer is 409 and says what to do instead."""
+    place.leave()
+
+    reply = place.wired.api("POST", "/computers/1/ask", {"command": "exchange-now"})
+
+    assert reply.status == 409
+    assert "queue an operation" in reply.json["next"]
+
+
+def test_no_answer(place: Place) -> None:
+    """Who does not answer in time is given up: 504."""
+    transport = place.ask("/computers/1/ask", {"command": "exchange-now", "timeout": 20})
+
+    place.wired.clock.advance(20)
+
+    assert reply_in(transport).status == 504
+    assert "within 20 seconds" in reply_in(transport).json["error"]
+
+
+def test_lost(place: Place) -> None:
+    """A session that ends meanwhile is no answer either."""
+    transport = place.ask("/computers/1/ask", {"command": "exchange-now"})
+
+    place.computer.answer.errback(SessionLost("lost"))
+
+    assert reply_in(transport).status == 504
+
+
+def test_refused(place: Place) -> None:
+    """The computer's refusal is told as it is."""
+    transport = place.ask("/computers/1/ask", {"command": "ping-plugin", "plugin": "x"})
+
+    place.computer.answer.errback(CommandFailed("unknown-plugin", "there is no plugin x", {}))
+
+    assert reply_in(transport).status == 502
+    assert "there is no plugin x" in reply_in(transport).json["error"]
+
+
+def test_tail_of_the_log(place: Place) -> None:
+    """The text that came within the time is the answer, whether or not that was all."""
+    transport = place.ask("/computers/1/ask", {"command": "tail", "log": 10})
+    place.computer.write("one\n")
+    place.computer.write("two\n")
+
+    place.wired.clock.advance(10)
+
+    assert reply_in(transport).json == {"values": [], "output": "one\ntwo\n"}
+
+
+@pytest.mark.parametrize(
+    ("body", "part"),
+    [
+        ({}, "`command` must be one of exchange-now, ping-plugin, tail"),
+        ({"command": "reboot"}, "`command` must be one of"),
+        ({"command": "exchange-now", "plugin": "x"}, "`plugin` does not go with"),
+        ({"command": "ping-plugin"}, "needs `plugin`"),
+        ({"command": "tail"}, "needs `operation` or `log`"),
+        ({"command": "exchange-now", "timeout": 51}, "`timeout` must be from 1 to 50"),
+    ],
+)
+def test_mistakes(place: Place, body: dict[str, Any], part: str) -> None:
+    """What cannot be asked is said."""
+    reply = place.wired.api("POST", "/computers/1/ask", body)
+
+    assert reply.status == 400
+    assert part in reply.json["error"]
+
+
+def test_unknown_computer(place: Place) -> None:
+    """A number that nobody has is 404."""
+    assert place.wired.api("POST", "/computers/9/ask", {"command": "exchange-now"}).status == 404
+
+
+def test_output_of_an_operation(place: Place) -> None:
+    """What an operation writes is there while it runs."""
+    place.wired.api("POST", "/operations", {"computer": 1, "type": "execute-script"})
+    transport = place.ask("/operations/1/output?wait=30", method="GET")
+    assert place.computer.calls == [("tail", {"operation": 1})]
+
+    place.computer.write("hello")
+
+    reply = reply_in(transport).json
+    assert (reply["output"], reply["next"], reply["live"], reply["status"]) == ("hello", 5, True, "queued")
+
+
+def test_output_without_a_session(place: Place) -> None:
+    """Without a session the answer says so at once."""
+    place.wired.api("POST", "/operations", {"computer": 1, "type": "execute-script"})
+    place.leave()
+
+    reply = place.wired.api("GET", "/operations/1/output?wait=30")
+
+    assert reply.json["trouble"] == "the computer has no session now"
+    assert not reply.json["live"]
+
+
+def test_output_of_what_is_over(place: Place) -> None:
+    """An operation that has its result writes nothing more: its computer is not asked."""
+    place.wired.api("POST", "/operations", {"computer": 1, "type": "execute-script"})
+    place.wired.connection.execute("UPDATE operation SET status = 'succeeded'")
+
+    reply = place.wired.api("GET", "/operations/1/output?wait=30").json
+
+    assert place.computer.calls == []
+    assert (reply["status"], reply["trouble"]) == ("succeeded", None)
+
+
+def test_output_of_nothing(place: Place) -> None:
+    """An operation that is not there has no output."""
+    assert place.wired.api("GET", "/operations/9/output").status == 404
+
+
+def test_publish(place: Place) -> None:
+    """A topic is published to all, or to one computer; later numbers are greater."""
+    place.wired.clock.advance(2.5)
+    first = place.wired.api("POST", "/topics/weather", {"value": {"sun": True}})
+    second = place.wired.api("POST", "/topics/weather", {"value": None, "computer": 1})
+
+    assert first.json == {"topic": "weather", "seq": 2500}
+    assert second.json == {"topic": "weather", "seq": 2501}
+
+
+@pytest.mark.parametrize(
+    ("topic", "body", "part"),
+    [
+        ("weather", {}, "`value` is missing"),
+        ("messages", {"value": 1}, "the server's own"),
+        ("we/ather", {"value": 1}, "nothing at this path"),
+        ("w" * 65, {"value": 1}, "a topic's name must be"),
+        ("weather", {"value": "x" * 70_000}, "at most 65536 octets"),
+    ],
+)
+def test_publishing_mistakes(place: Place, topic: str, body: dict[str, Any], part: str) -> None:
+    """What cannot be published is said."""
+    assert part in place.wired.api("POST", f"/topics/{topic}", body).json["error"]
+
+
+def test_publish_for_nobody(place: Place) -> None:
+    """A computer that is not there is 404."""
+    assert place.wired.api("POST", "/topics/weather", {"value": 1, "computer": 9}).status == 404
