@@ -184,9 +184,10 @@ class Aborted:
 @frozen
 class Broken:
     """
-    The connection is over: the peer broke a rule. Told at most once, and the last but for Aborted.
+    The connection is over: the peer broke a rule, or says that we did (`error-frame-from-peer`).
 
-    The farewell to the peer is queued; nothing else will be sent.
+    Told at most once, behind the Aborted of all requests, and the last event ever. The farewell to the peer is queued;
+    nothing else will be sent.
     """
 
     code: str

@@ -24,7 +24,10 @@ class Limits:
     send_frame: int = 32_768
     """Payload at which we cut; the peer's `frame` if that is less."""
     request: int = MIB
-    """The assembled map of a request, and of a hello."""
+    """The assembled map of a request."""
+    hello: int = 16 * KIB
+    """All of the peer's settings."""
+    decision: int = 4 * KIB
     data: int = 32 * MIB
     """Command data held for all requests of a connection together; also one value of a response."""
     active: int = 64

@@ -1,0 +1,146 @@
+"""
+How a stream may be packed (spec/wire.md 1.6, 5.13): names, packers, and unpackers that stop at a limit.
+
+Each piece is flushed as it is packed, so a frame unpacks to all that went into it: whatever becomes of the rest of its
+response, the next one on that stream is not touched by it.
+"""
+
+import zlib
+from typing import Protocol
+
+from ..errors import Malformed, TooLarge
+
+try:
+    import zstandard  # type: ignore[import-not-found,unused-ignore]
+except ImportError:  # it comes with the extra `zstd`
+    zstandard = None  # type: ignore[assignment,unused-ignore]
+
+IDENTITY = b"identity"
+ZLIB = b"zlib"
+ZSTD = b"zstd-8mb"
+_ZSTD_LEVEL = 3
+_ZSTD_WINDOW = 8 * 1024 * 1024
+NAMES = (ZSTD, ZLIB) if zstandard else (ZLIB,)
+"""What this program packs and unpacks, best first. IDENTITY is taken as well, and never announced."""
+
+
+class Packer(Protocol):
+    """The sender's side of a stream."""
+
+    def pack(self, octets: bytes) -> bytes:
+        """What they become; nothing is held back."""
+
+
+class Unpacker(Protocol):
+    """The receiver's side."""
+
+    def unpack(self, octets: bytes, limit: int) -> bytes:
+        """Raises TooLarge above the limit, Malformed for what is not of this encoding."""
+
+
+def choose(ours: tuple[bytes, ...], theirs: tuple[bytes, ...]) -> bytes | None:
+    """The first of ours that the peer can unpack; None when there is none, and things go plain."""
+    return next((name for name in ours if name in theirs and name != IDENTITY), None)
+
+
+def make_packer(name: bytes) -> Packer:
+    """For a name of NAMES, or IDENTITY."""
+    return _PACKERS[name]()
+
+
+def make_unpacker(name: bytes) -> Unpacker | None:
+    """None for a name that is not known here."""
+    return _UNPACKERS[name]() if name in _UNPACKERS else None
+
+
+class _Plain:
+    def pack(self, octets: bytes) -> bytes:
+        return octets
+
+    def unpack(self, octets: bytes, limit: int) -> bytes:
+        return octets
+
+
+class _Deflate:
+    def __init__(self) -> None:
+        self._packer = zlib.compressobj()
+
+    def pack(self, octets: bytes) -> bytes:
+        return self._packer.compress(octets) + self._packer.flush(zlib.Z_SYNC_FLUSH)
+
+
+class _Inflate:
+    def __init__(self) -> None:
+        self._unpacker = zlib.decompressobj()
+
+    def unpack(self, octets: bytes, limit: int) -> bytes:
+        if self._unpacker.eof:
+            raise Malformed("packed octets after the end of their stream")
+        try:
+            found = self._unpacker.decompress(octets, limit + 1)
+        except zlib.error as error:
+            raise Malformed(f"not zlib: {error}") from error
+        if self._unpacker.unused_data:
+            raise Malformed("packed octets after the end of their stream")
+        return _check_size(found, limit)
+
+
+def _check_size(found: bytes, limit: int) -> bytes:
+    if len(found) > limit:
+        raise TooLarge(f"a frame unpacks to more than the {limit} octets allowed")
+    return found
+
+
+class _ZstdPacker:
+    def __init__(self) -> None:
+        self._packer = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj()
+
+    def pack(self, octets: bytes) -> bytes:
+        packed: bytes = self._packer.compress(octets)
+        packed += self._packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        return packed
+
+
+class _ZstdUnpacker:
+    """The library pushes what it unpacks, so the receiving end can say stop."""
+
+    def __init__(self) -> None:
+        self._sink = _Sink()
+        self._unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_writer(self._sink)
+
+    def unpack(self, octets: bytes, limit: int) -> bytes:
+        self._sink.begin(limit)
+        try:
+            self._unpacker.write(octets)
+        except zstandard.ZstdError as error:
+            raise Malformed(f"not zstd: {error}") from error
+        return self._sink.take()
+
+
+class _Sink:
+    """What a bounded unpacking is written to."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._left = 0
+
+    def begin(self, limit: int) -> None:
+        self._parts, self._left = [], limit
+
+    def write(self, octets: bytes) -> int:
+        self._left -= len(octets)
+        if self._left < 0:
+            raise TooLarge("a frame unpacks to more octets than allowed")
+        self._parts.append(bytes(octets))
+        return len(octets)
+
+    def take(self) -> bytes:
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+_PACKERS: dict[bytes, type[Packer]] = {IDENTITY: _Plain, ZLIB: _Deflate}
+_UNPACKERS: dict[bytes, type[Unpacker]] = {IDENTITY: _Plain, ZLIB: _Inflate}
+if zstandard:
+    _PACKERS[ZSTD] = _ZstdPacker
+    _UNPACKERS[ZSTD] = _ZstdUnpacker

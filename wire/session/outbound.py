@@ -1,0 +1,356 @@
+"""
+What waits to be sent, and whose turn it is (spec/wire.md 5.9).
+
+Frames of the connection go first, then short messages that found nothing before them, then the requests in turn, a frame
+each, as far as credit reaches. A frame is built when its turn has come: begin flags, limits and credit are those of that
+moment, and what is packed is packed in the order in which it leaves.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from .credit import SendWindow
+from .encodings import IDENTITY, Packer, make_packer
+from .events import Map
+from .frame import FrameType, PartFlag, RequestFlag, StreamFlag, encode_header
+from .values import encode_map
+
+_PACKING_ROOM = 256
+"""How much longer packing may make what does not pack, with room to spare."""
+
+
+class OutStream:
+    """A row of our frames that share a packer, or none."""
+
+    __slots__ = ("_encoding", "_packer", "begun", "id")
+
+    def __init__(self, id: int, encoding: bytes | None = None) -> None:
+        self.id = id
+        self.begun = False
+        self._encoding = encoding
+        self._packer: Packer | None = None
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether what goes over it is packed."""
+        return self._encoding is not None
+
+    def room_in(self, most: int) -> int:
+        """How much may be packed into a frame of so many octets."""
+        if self._encoding in (None, IDENTITY) or most <= 2 * _PACKING_ROOM:
+            return most
+        return most - _PACKING_ROOM
+
+    def announce(self, request: int) -> bytes:
+        """The frame that says how the stream is packed; nothing when it has been said, or nothing is."""
+        if self._encoding is None or self._packer is not None:
+            return b""
+        self._packer = make_packer(self._encoding)
+        name = _head_of(self._encoding) + self._encoding
+        return self.frame(FrameType.STREAM, request, PartFlag.END, name)
+
+    def pack(self, octets: bytes) -> bytes:
+        """What goes into the frame; after `announce`."""
+        return self._packer.pack(octets) if self._packer and octets else octets
+
+    def frame(self, type: int, request: int, flags: int, payload: bytes, *, packed: bool = False) -> bytes:
+        """A frame on this stream, the first of which begins it."""
+        stream_flags = StreamFlag.ENCODED if packed else 0
+        if not self.begun:
+            self.begun = True
+            stream_flags |= StreamFlag.BEGIN
+        return encode_header(len(payload), request, self.id, stream_flags, type, flags) + payload
+
+
+def _head_of(octets: bytes) -> bytes:
+    return bytes([0x40 + len(octets)])
+
+
+class Outbound:
+    """All that waits to be sent for one request."""
+
+    __slots__ = (
+        "_at",
+        "_head",
+        "_head_at",
+        "_type",
+        "body",
+        "ended",
+        "exact",
+        "farewell",
+        "has_data",
+        "held",
+        "is_done",
+        "queued",
+        "request",
+        "size",
+        "started",
+        "stream",
+        "window",
+    )
+
+    def __init__(self, request: int, type: FrameType, stream: OutStream, window: SendWindow | None) -> None:
+        self.request = request
+        self.stream = stream
+        self.window = window
+        self._type = type
+        self._head = b""
+        self._head_at = 0
+        self.has_data = False
+        self.body: deque[bytes] = deque()
+        self._at = 0
+        """How much of the first piece of the body is sent."""
+        self.size = 0
+        """Octets that wait."""
+        self.ended = False
+        self.exact = False
+        """Each piece of the body is a frame; else they are joined and cut as they fit."""
+        self.farewell: tuple[int, bytes] | None = None
+        """Type and payload of a last frame behind the body, in place of its end."""
+        self.held = False
+        """The last of the body waits for more, or for a flush."""
+        self.started = False
+        """Whether a frame has left."""
+        self.is_done = False
+        """The last frame has left."""
+        self.queued = False
+        """Waits for its turn; the Sender's to say."""
+
+    def put_head(self, octets: bytes, has_data: bool) -> None:
+        """The map of a request."""
+        self._head = octets
+        self.size += len(octets)
+        self.has_data = has_data
+        self.ended = not has_data
+
+    def put(self, octets: bytes) -> None:
+        """More of the body."""
+        self.body.append(octets)
+        self.size += len(octets)
+
+    def drop_body(self) -> None:
+        """Forget what has not been sent of it."""
+        self.body.clear()
+        self._at = 0
+        self.size = len(self._head) - self._head_at
+
+    def next_frame(self, most: int, connection: SendWindow | None) -> bytes:
+        """
+        The next frame, with at most so much payload; empty when there is none now.
+
+        After the last one, `is_done`. Without credit there is none, unless it needs none.
+        """
+        if self._head:
+            return self._next_of_head(most)
+        if self.body or (self.ended and self.farewell is None):
+            return self._next_of_body(most, connection)
+        if self.farewell is not None:
+            type, payload = self.farewell
+            self.farewell = None
+            self.started = self.is_done = True
+            return self.stream.frame(type, self.request, 0, payload)
+        return b""
+
+    def _next_of_head(self, most: int) -> bytes:
+        at, head = self._head_at, self._head
+        part = head[at : at + most]
+        flags = RequestFlag.CONTINUATION if at else RequestFlag.NEW
+        if self.has_data:
+            flags |= RequestFlag.DATA
+        self._head_at = at + len(part)
+        self.size -= len(part)
+        if self._head_at < len(head):
+            flags |= RequestFlag.MORE
+        else:
+            self._head = b""
+            self._head_at = 0
+            self.is_done = not self.has_data
+        self.started = True
+        return self.stream.frame(FrameType.REQUEST, self.request, flags, part)
+
+    def _next_of_body(self, most: int, connection: SendWindow | None) -> bytes:
+        room = self.stream.room_in(most)
+        wanted = len(self.body[0]) if self.exact and self.body else min(self.size, room)
+        if self.held and not self.ended and wanted < room:
+            return b""
+        size = min(wanted, room)
+        if connection is not None and self.window is not None:
+            size = min(size, connection.left, self.window.left)
+            if wanted and size <= 0:
+                return b""
+        announced = self.stream.announce(self.request)
+        part = self._take(size)
+        packed = self.stream.is_packed and bool(part)
+        payload = self.stream.pack(part)
+        if connection is not None and self.window is not None:
+            connection.left -= len(payload)
+            self.window.left -= len(payload)
+        self.is_done = self._is_end(size, most)
+        flags = PartFlag.END if self.is_done else PartFlag.CONTINUATION
+        self.started = True
+        return announced + self.stream.frame(self._type, self.request, flags, payload, packed=packed)
+
+    def _is_end(self, size: int, most: int) -> bool:
+        """Whether the frame is the last: data that fill their last frame are followed by an empty one (M13)."""
+        if not self.ended or self.body or self.farewell is not None:
+            return False
+        if self._type == FrameType.DATA and size == most:
+            self.body.append(b"")
+            return False
+        return True
+
+    def _take(self, size: int) -> bytes:
+        body, at = self.body, self._at
+        if not body:
+            return b""
+        first = body[0]
+        self.size -= size
+        if self.exact or len(first) - at >= size:
+            part = first[at : at + size] if at or size < len(first) else first
+            self._at = at + size
+            if self._at >= len(first):
+                body.popleft()
+                self._at = 0
+            return part
+        parts, left = [], size
+        while left:
+            piece = body[0][self._at : self._at + left]
+            parts.append(piece)
+            left -= len(piece)
+            self._at += len(piece)
+            if self._at >= len(body[0]):
+                body.popleft()
+                self._at = 0
+        return b"".join(parts)
+
+
+class Sender:
+    """All that waits to be sent."""
+
+    def __init__(self, main: OutStream, *, most: int, window: SendWindow | None, in_turn: bool) -> None:
+        self.main = main
+        self.most = most
+        """Payload at which frames are cut."""
+        self.window = window
+        """Credit of the connection; None where there is none."""
+        self._in_turn = in_turn
+        self._control: list[bytes] = []
+        self._short: list[bytes] = []
+        self._cut = b""
+        """The rest of what was handed out in part."""
+        self._turns: deque[Outbound] = deque()
+        self._waiting: dict[int, Outbound] = {}
+        """Those without credit, in the order in which they ran out."""
+        self.is_silent = False
+        """Nothing leaves until this is False."""
+
+    @property
+    def unsent(self) -> int:
+        """Octets that wait, without the headers of frames that are not built yet."""
+        short = sum(map(len, self._control)) + sum(map(len, self._short)) + len(self._cut)
+        return short + sum(one.size for one in self._turns) + sum(one.size for one in self._waiting.values())
+
+    @property
+    def has_queue(self) -> bool:
+        """Whether a short message has to wait for its turn."""
+        return bool(self._turns or self._waiting) or self.is_silent
+
+    def put_control(self, type: int, request: int, flags: int, payload: bytes) -> None:
+        """A frame of the connection, ahead of all others."""
+        self._control.append(self._frame(type, request, flags, payload))
+
+    def put_map(self, type: int, flags: int, values: Map, *, request: int = 0) -> None:
+        """A map of the connection, over as many frames as it needs; `flags` are those of the last."""
+        octets = encode_map(values)
+        starts = range(0, len(octets), self.most)
+        for start in starts:
+            last = start + self.most >= len(octets)
+            self.put_control(
+                type, 0, flags if last else PartFlag.CONTINUATION, octets[start : start + self.most]
+            )
+
+    def put_short(self, type: int, request: int, flags: int, payload: bytes) -> None:
+        """A frame that goes before those that wait for turns, and behind those put so before."""
+        self._short.append(self._frame(type, request, flags, payload))
+
+    def try_short(self, type: int, request: int, flags: int, payload: bytes) -> bool:
+        """The same for a frame that needs credit of the connection; False when it has to queue."""
+        if self._turns or self._waiting or self.is_silent or len(payload) > self.most:
+            return False
+        if self.window is not None and type != FrameType.REQUEST:
+            if self.window.left < len(payload):
+                return False
+            self.window.left -= len(payload)
+        self._short.append(encode_header(len(payload), request, self.main.id, 0, type, flags) + payload)
+        return True
+
+    def _frame(self, type: int, request: int, flags: int, payload: bytes) -> bytes:
+        """Its begin flag is set when it leaves: until then others may overtake it."""
+        return encode_header(len(payload), request, self.main.id, 0, type, flags) + payload
+
+    def put_turn(self, outbound: Outbound) -> None:
+        """It has something to send; again when it has more."""
+        if not outbound.queued:
+            outbound.queued = True
+            self._waiting.pop(outbound.request, None)
+            self._turns.append(outbound)
+
+    def remove(self, outbound: Outbound) -> None:
+        """It sends nothing any more."""
+        if outbound.queued:
+            outbound.queued = False
+            self._turns.remove(outbound)
+        self._waiting.pop(outbound.request, None)
+
+    def wake(self) -> None:
+        """Credit has come."""
+        waiting, self._waiting = self._waiting, {}
+        for outbound in waiting.values():
+            self.put_turn(outbound)
+
+    def clear(self) -> None:
+        """Drop all that waits, but the rest of what was handed out in part."""
+        self._control.clear()
+        self._short.clear()
+        self._turns.clear()
+        self._waiting.clear()
+
+    def take(self, limit: int | None, on_done: Callable[[Outbound], None]) -> bytes:
+        """What is to be written now, at most `limit` octets. Tells of each request whose last frame is in it."""
+        if self.is_silent:
+            return b""
+        out = [self._cut, *self._control, *self._short]
+        self._cut = b""
+        if not self.main.begun and len(out) > 1:
+            out[1] = self._begin(out[1])
+        self._control.clear()
+        self._short.clear()
+        if self._turns:
+            self._take_turns(out, limit, on_done)
+        octets = b"".join(out)
+        if limit is not None and len(octets) > limit:
+            self._cut = octets[limit:]
+            return octets[:limit]
+        return octets
+
+    def _begin(self, frame: bytes) -> bytes:
+        self.main.begun = True
+        return frame[:6] + bytes([frame[6] | StreamFlag.BEGIN]) + frame[7:]
+
+    def _take_turns(self, out: list[bytes], limit: int | None, on_done: Callable[[Outbound], None]) -> None:
+        size = sum(map(len, out))
+        turns, most, window = self._turns, self.most, self.window
+        while turns and (limit is None or size < limit):
+            outbound = turns.popleft()
+            frame = outbound.next_frame(most, window)
+            if frame:
+                out.append(frame)
+                size += len(frame)
+            outbound.queued = False
+            if outbound.is_done:
+                on_done(outbound)
+            elif not frame:
+                self._waiting[outbound.request] = outbound
+            elif outbound.size or outbound.body or outbound.ended or outbound.farewell:
+                outbound.queued = True
+                turns.append(outbound) if self._in_turn else turns.appendleft(outbound)

@@ -1,0 +1,668 @@
+"""
+One end of a session behind its framing: frames and the time in, events and octets out (spec/wire.md 1.7, 1.8, 5.6 to 5.9).
+
+Both ends are this class with a role. Either end may make requests of the other; a request's id says who made it. What
+the peer does wrong becomes one Broken, whatever it sent, and the farewell is queued by then; what we ask for wrongly
+raises LocalProtocolError and changes nothing.
+
+A bare reactor speaks to the framing's ancestor, which has neither credit, cancel, ping nor close: there only the client asks.
+"""
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+
+from .. import cbor
+from ..errors import LocalProtocolError, RemoteProtocolError
+from .answers import Answers
+from .asks import Asks, RequestState, new_outbound
+from .credit import CREDIT_OCTETS, Ledger, SendWindow
+from .events import (
+    Broken,
+    CommandError,
+    DecisionReceived,
+    Event,
+    Extension,
+    Map,
+    PeerClosed,
+    Pinged,
+    Ponged,
+    Progress,
+    Settings,
+    Value,
+)
+from .frame import MAY_IGNORE, PONG, Frame, FrameType, PartFlag, StreamFlag
+from .limits import Limits
+from .outbound import Outbound, OutStream, Sender
+from .outcome import Message, atoms_of, details_of, encode_error, read_error
+from .streams import Assembly, InStreams
+from .values import DEFAULT, Codec
+
+_MOST_COOKIE = 32
+_CONTROL_LIMITS = cbor.Limits(octets=64 * 1024, depth=16, items=10_000)
+_Take = Callable[[Frame, int, float], list[Event]]
+
+
+class Role(Enum):
+    """Which end. The client opened the channel; its requests and streams are odd."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+class Reactor:
+    """
+    See the module.
+
+    `now` is float seconds of any clock that does not go back; each call is told.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        *,
+        limits: Limits = Limits(),  # noqa: B008, it is frozen
+        peer_limits: Limits = Limits(),  # noqa: B008, it is frozen
+        codec: Codec = DEFAULT,
+        most_settings: int = 1,
+        bare: bool = False,
+        encoding: bytes | None = None,
+        deferred: bool = False,
+        credit: bool = False,
+        full_duplex: bool = True,
+        buffer_sends: bool = False,
+    ) -> None:
+        """
+        `limits` are ours, for what comes; `peer_limits` the peer's.
+
+        `most_settings`: how many frames' worth of settings the peer may send before its first request.
+        `bare`: for the ancestor, without credit, cancel and the rest.
+        `encoding`: what the peer can unpack, of encodings.NAMES. A bare reactor packs and announces all its responses
+        with it (IDENTITY for the ancestor's final form, None for its first), another one those that are `bulk`.
+        `deferred`: nothing leaves until the end of input; then the answers, in the order in which they were ended.
+        `credit`: both ends count it. `full_duplex`: False for a client that sends all its requests at once.
+        `buffer_sends`: requests wait for `flush`.
+        """
+        self.role = role
+        self.bare = bare
+        self.encoding = encoding
+        self.buffer_sends = buffer_sends
+        self._full_duplex = full_duplex
+        self._has_sent = False
+        self._deferred = deferred
+        self._limits = limits
+        self._peer_limits = peer_limits
+        is_client = role is Role.CLIENT
+        self._main = OutStream(1 if is_client else 2, encoding if bare else None)
+        self._bulk: OutStream | None = None
+        most = min(limits.send_frame, peer_limits.frame)
+        self._sender = Sender(self._main, most=most, window=None, in_turn=not deferred)
+        self._sender.is_silent = deferred
+        self._streams = InStreams(odd=not is_client, limits=limits)
+        self._asks = Asks(
+            odd=is_client, bare=bare, limits=limits, codec=codec, sender=self._sender, ledger=None
+        )
+        self._answers = Answers(
+            odd=not is_client,
+            bare=bare,
+            deferred=deferred,
+            limits=limits,
+            codec=codec,
+            sender=self._sender,
+            ledger=None,
+        )
+        self._credit = False
+        self.credit = credit
+        self._settings = Assembly("settings", limits.hello)
+        self._settings_left = most_settings
+        self._decision = Assembly("decision", limits.decision)
+        self._has_decision = False
+        self._takes = self._make_takes()
+        self.is_over = False
+        """Broken, or the input ended: nothing that comes counts."""
+        self.is_closing = False
+        """One of the ends said goodbye: no new requests."""
+        self._control_count = 0
+        self._control_since = 0.0
+
+    def _make_takes(self) -> dict[int, _Take]:
+        takes: dict[int, _Take] = {FrameType.EXTENSION: self._take_extension}
+        if not (self.bare and self.role is Role.CLIENT):
+            takes |= {
+                FrameType.REQUEST: self._take_request,
+                FrameType.DATA: self._take_data,
+                FrameType.HELLO: self._take_settings,
+            }
+        if not (self.bare and self.role is Role.SERVER):
+            takes |= {
+                FrameType.RESPONSE: self._take_response,
+                FrameType.ERROR: self._take_error,
+                FrameType.OUTPUT: self._take_output,
+                FrameType.PROGRESS: self._take_progress,
+                FrameType.STREAM: self._take_stream_settings,
+            }
+        if not self.bare:
+            takes |= {
+                FrameType.STREAM: self._take_stream_settings,
+                FrameType.DECISION: self._take_decision,
+                FrameType.PING: self._take_ping,
+                FrameType.CANCEL: self._take_cancel,
+                FrameType.CLOSE: self._take_close,
+                FrameType.CREDIT: self._take_credit,
+            }
+        return takes
+
+    # what was agreed
+
+    @property
+    def peer_limits(self) -> Limits:
+        """What the peer takes. Set it when the peer has told, before the first request."""
+        return self._peer_limits
+
+    @peer_limits.setter
+    def peer_limits(self, limits: Limits) -> None:
+        self._peer_limits = limits
+        self._sender.most = min(self._limits.send_frame, limits.frame)
+        if self._sender.window is not None:
+            self._sender.window.resize(limits.credit)
+            self._answers.send_credit = limits.request_credit
+        self._asks.resize(limits.request_credit)
+
+    @property
+    def credit(self) -> bool:
+        """Whether credit is counted. Set it when that is agreed, before the first request leaves."""
+        return self._credit
+
+    @credit.setter
+    def credit(self, credit: bool) -> None:
+        if credit and not self._credit:
+            ledger = Ledger(
+                connection=self._limits.credit,
+                request=self._limits.request_credit,
+                send=lambda request, payload: self._sender.put_control(FrameType.CREDIT, request, 0, payload),
+            )
+            self._asks.ledger = self._answers.ledger = ledger
+            self._sender.window = SendWindow(self._peer_limits.credit)
+            self._answers.send_credit = self._peer_limits.request_credit
+            self._asks.grant(self._peer_limits.request_credit)
+            self._credit = True
+
+    @property
+    def codec(self) -> Codec:
+        """How the values of requests and answers travel. Set it when it is agreed, before the first request."""
+        return self._answers.codec
+
+    @codec.setter
+    def codec(self, codec: Codec) -> None:
+        self._answers.codec = codec
+        self._asks.use(codec)
+
+    # how things are
+
+    @property
+    def outstanding(self) -> int:
+        """How many requests of ours are not over."""
+        return len(self._asks)
+
+    @property
+    def active(self) -> int:
+        """How many requests of the peer run, or are not all answered."""
+        return len(self._answers)
+
+    @property
+    def partial(self) -> int:
+        """How many requests of the peer are not whole."""
+        return self._answers.partial_count
+
+    @property
+    def last_asked(self) -> int:
+        """The latest request of the peer that was taken up: `last` of a close frame."""
+        return self._answers.last
+
+    @property
+    def unsent(self) -> int:
+        """Octets that wait to be sent; compare with Limits.unsent_pause."""
+        return self._sender.unsent
+
+    def state_of(self, request: int) -> RequestState:
+        """How far a request of ours is."""
+        return self._asks.state_of(request)
+
+    # input
+
+    def receive(self, frame: Frame, now: float = 0.0) -> list[Event]:
+        """What a frame means. Never raises."""
+        if self.is_over:
+            return []
+        try:
+            return self._take(frame, now)
+        except RemoteProtocolError as error:
+            return self.break_off(error.code, str(error), request=frame.request)
+
+    def _take(self, frame: Frame, now: float) -> list[Event]:
+        flags, wire = frame.stream_flags, len(frame.payload)
+        self._streams.check(frame)
+        take = self._takes.get(frame.type)
+        if take is None:
+            raise self._unexpected(frame)
+        if flags & StreamFlag.ENCODED:
+            octets = self._streams.unpack(frame)
+            frame = Frame(frame.type, frame.request, frame.stream, flags, frame.flags, octets)
+        if self._settings.begun and frame.type != FrameType.HELLO:
+            raise RemoteProtocolError(
+                "settings-interrupted", "another frame stands between those of settings"
+            )
+        events = take(frame, wire, now)
+        if flags & StreamFlag.END:
+            self._streams.finish(frame.stream)
+        return events
+
+    def _unexpected(self, frame: Frame) -> RemoteProtocolError:
+        known = frame.type in FrameType._value2member_map_
+        what = FrameType(frame.type).name.lower() if known else f"type {frame.type}"
+        if not known:
+            return RemoteProtocolError("unknown-frame-type", f"there are no frames of {what}")
+        if self.role is Role.CLIENT:
+            return RemoteProtocolError("wrong-frame-from-server", f"a server sends no {what}")
+        return RemoteProtocolError(self._misplaced(), f"a frame of {what} has no place here")
+
+    def _misplaced(self) -> str:
+        if self._answers.is_initial:
+            return "wrong-first-frame"
+        return "wrong-frame-when-receiving" if self._answers.partial_count else "wrong-frame-when-idle"
+
+    def _take_request(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        return self._answers.take_request(frame, now)
+
+    def _take_data(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        return self._answers.take_data(frame, wire, now)
+
+    def _take_response(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        return self._asks.take_response(frame, wire)
+
+    def _take_output(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        return self._asks.take_output(frame)
+
+    def _take_progress(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        return self._asks.take_progress(frame)
+
+    def _take_error(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        if frame.request:
+            return self._asks.take_error(frame)
+        error = read_error(frame.payload)
+        return self._end_with(Broken("error-frame-from-peer", f"the peer broke off: {error.text}"))
+
+    def _take_settings(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        self._count_control(now)
+        if not self._answers.is_initial or not self._settings_left:
+            raise RemoteProtocolError(self._misplaced(), "settings come once, and before all requests")
+        octets = self._settings.add(frame)
+        if octets is None:
+            return []
+        self._settings_left -= 1
+        return [Settings(_check_settings(_read_map(octets, "settings")))]
+
+    def _take_decision(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        self._count_control(now)
+        if self._has_decision:
+            raise RemoteProtocolError("decision-repeated", "a decision comes once")
+        octets = self._decision.add(frame)
+        if octets is None:
+            return []
+        self._has_decision = True
+        return [DecisionReceived(_read_map(octets, "decision"))]
+
+    def _take_stream_settings(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        self._count_control(now)
+        self._streams.set_up(frame)
+        return []
+
+    def _take_ping(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        self._count_control(now)
+        if frame.request or len(frame.payload) > _MOST_COOKIE:
+            raise RemoteProtocolError("ping-malformed", "a ping is for request 0 and of at most 32 octets")
+        return [Ponged(frame.payload) if frame.flags & PONG else Pinged(frame.payload)]
+
+    def _take_cancel(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        self._count_control(now)
+        if not frame.request:
+            raise RemoteProtocolError("cancel-malformed", "a cancel names no request")
+        reason = _read_map(frame.payload, "cancel").get(b"reason") if frame.payload else None
+        if not isinstance(reason, bytes | None):
+            raise RemoteProtocolError("cancel-malformed", "the reason of a cancel is no octets")
+        is_ours = frame.request & 1 == (self.role is Role.CLIENT)
+        side = self._asks if is_ours else self._answers
+        return side.take_cancel(frame.request, reason)
+
+    def _take_close(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        self._count_control(now)
+        values = _read_map(frame.payload, "close")
+        reason, last = values.get(b"reason", b""), values.get(b"last", 0)
+        after, location = values.get(b"retry-after"), values.get(b"location")
+        if not (
+            isinstance(reason, bytes)
+            and isinstance(last, int)
+            and isinstance(after, int | None)
+            and isinstance(location, bytes | None)
+        ):
+            raise RemoteProtocolError("close-malformed", "a close has a field of the wrong kind")
+        self.is_closing = self._answers.is_closing = True
+        return [PeerClosed(reason, last, after, location)]
+
+    def _take_credit(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        window = self._sender.window
+        if window is None:
+            raise RemoteProtocolError("credit-not-agreed", "credit was not agreed upon")
+        if len(frame.payload) != CREDIT_OCTETS:
+            raise RemoteProtocolError("credit-malformed", f"a credit is of {CREDIT_OCTETS} octets")
+        octets = int.from_bytes(frame.payload, "little")
+        if not frame.request:
+            is_owed = window.add(octets)
+        elif frame.request & 1 == (self.role is Role.CLIENT):
+            is_owed = self._asks.add_credit(frame.request, octets)
+        else:
+            is_owed = self._answers.add_credit(frame.request, octets)
+        if not is_owed:
+            self._count_control(now)
+        self._sender.wake()
+        return []
+
+    def _take_extension(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        if not frame.flags & MAY_IGNORE:
+            raise RemoteProtocolError(
+                "unknown-extension", "an extension that may not be ignored, and is not known"
+            )
+        end = cbor.find_end(frame.payload, 0, _CONTROL_LIMITS) if frame.payload else None
+        name = cbor.load(frame.payload[:end]) if end is not None and frame.payload[0] >> 5 == 2 else None
+        if not isinstance(name, bytes):
+            raise RemoteProtocolError("extension-malformed", "an extension does not begin with its name")
+        return [Extension(frame.request, name, frame.payload[end:])]
+
+    def _count_control(self, now: float) -> None:
+        """Frames that cost the peer nothing are counted, a burst at a time."""
+        if now - self._control_since >= self._limits.control_period:
+            self._control_since, self._control_count = now, 0
+        self._control_count += 1
+        if self._control_count > self._limits.control_frames:
+            period = self._limits.control_period
+            text = f"more than {self._limits.control_frames} frames of control within {period:g} seconds"
+            raise RemoteProtocolError("flood", text)
+
+    # time
+
+    def next_deadline(self) -> float | None:
+        """When to call `tick`."""
+        return None if self.is_over else self._answers.deadline
+
+    def tick(self, now: float) -> list[Event]:
+        """It is later now."""
+        if not self.is_over:
+            self._answers.drop_old(now)
+        return []
+
+    # end
+
+    def end(self, now: float = 0.0) -> list[Event]:
+        """
+        The input ended, or the connection is lost: what is not over is aborted.
+
+        A deferred reactor lets its answers go now, and those to requests that still run when they are there.
+        """
+        if self.is_over:
+            return []
+        if self._deferred:
+            self._sender.is_silent = False
+            return self._answers.abort_partial("the input ended before the request did")
+        self.is_over = True
+        return self._abort("the connection was lost")
+
+    def break_off(self, code: str, text: str, *, request: int = 0) -> list[Event]:
+        """
+        Give the connection up for what the peer did; the farewell is queued, and all else is dropped.
+
+        Gives the Aborted of all requests, and Broken, which is the last event ever.
+        """
+        if self.is_over:
+            return []
+        events = self._end_with(Broken(code, text))
+        if not (self.bare and self.role is Role.CLIENT):
+            error = CommandError(code.encode(), atoms_of(text), kind=b"protocol")
+            target = request if self.bare else 0
+            self._sender.put_control(FrameType.ERROR, target, 0, encode_error(error, bare=self.bare))
+            if not self.bare:
+                self._sender.put_map(FrameType.CLOSE, PartFlag.END, self._goodbye({b"reason": b"protocol"}))
+        return events
+
+    def _end_with(self, broken: Broken) -> list[Event]:
+        self.is_over = True
+        self._sender.clear()
+        self._sender.is_silent = False
+        return [*self._abort(f"{broken.code}: {broken.text}"), broken]
+
+    def _abort(self, reason: str) -> list[Event]:
+        return self._asks.abort(reason) + self._answers.abort(reason)
+
+    # our requests
+
+    def request(
+        self,
+        name: bytes,
+        args: Map | None = None,
+        *,
+        data: bytes | None = None,
+        has_data: bool = False,
+        bulk: bool = False,
+        now: float = 0.0,
+    ) -> int:
+        """
+        Ask the peer for something; gives the id of the request.
+
+        `data` are all of the command data; with `has_data` they follow through `send_data`. `bulk` packs them.
+        Raises Busy when no further request can begin, LocalProtocolError otherwise; then nothing has changed.
+        """
+        self._check_may_ask()
+        id, octets = self._asks.begin(name, args, most=self._peer_limits.active)
+        if len(octets) > self._peer_limits.request:
+            raise LocalProtocolError(
+                f"the request is of {len(octets)} octets, the peer takes {self._peer_limits.request}: send them as data"
+            )
+        self._has_sent = not self.buffer_sends
+        with_data = has_data or data is not None
+        if not with_data and not self.buffer_sends and self._asks.send(id, octets):
+            return id
+        window = SendWindow(self._peer_limits.request_credit) if self._credit else None
+        stream = self._bulk_stream() if bulk and with_data else self._main
+        outbound = new_outbound(id, octets, stream, window, has_data=with_data)
+        if data is not None:
+            outbound.put(data) if data else None
+            outbound.ended = True
+        self._asks.queue(outbound, buffered=self.buffer_sends)
+        return id
+
+    def _check_may_ask(self) -> None:
+        self._check_alive()
+        if self.is_closing:
+            raise LocalProtocolError("the connection is being closed; ask on the next one")
+        if self.bare and self.role is Role.SERVER:
+            raise LocalProtocolError("a bare server asks for nothing")
+        if self._has_sent and not self._full_duplex:
+            raise LocalProtocolError("the requests were sent; this connection takes no further ones")
+
+    def _check_alive(self) -> None:
+        if self.is_over:
+            raise LocalProtocolError("the connection is over")
+
+    def flush(self) -> None:
+        """Let go the requests that were buffered."""
+        self._has_sent = self._has_sent or self._asks.has_buffered
+        self._asks.flush()
+
+    def send_data(self, request: int, octets: bytes, *, end: bool) -> None:
+        """More data of a request that was begun with `has_data`; any sizes. Raises LocalProtocolError."""
+        self._check_alive()
+        self._asks.send_data(request, octets, end=end)
+
+    def cancel(self, request: int, reason: bytes | None = None) -> None:
+        """
+        Take back a request of ours: nothing more is told of it.
+
+        Raises LocalProtocolError when it is over.
+        """
+        self._check_alive()
+        if self.bare and self._asks.state_of(request) is not RequestState.PENDING:
+            raise LocalProtocolError("a bare connection cannot cancel what was sent")
+        self._asks.cancel(request, reason)
+
+    def consume(self, request: int, octets: int) -> None:
+        """Give credit back for values that were used: Responded.octets, together or in parts, also after its end."""
+        if octets and not self.is_over:
+            self._asks.consume(request, octets)
+
+    # our answers
+
+    def respond(
+        self, request: int, values: Iterable[Value], *, end: bool, bulk: bool = False, flush: bool = True
+    ) -> None:
+        """
+        Give values in answer to a request of the peer; the first call says `ok` before them.
+
+        `bulk` packs them, where that was agreed: not for secrets, nor for what strangers write. `flush=False` lets a
+        frame that is not full wait for more.
+
+        Raises NotActive when the request is cancelled, over, or none; Unencodable when a value does not travel, which
+        has told the peer `internal` and ended the request.
+        """
+        stream = self._bulk_stream() if bulk else self._main
+        self._answers.respond(request, values, end=end, stream=stream, flush=flush)
+
+    def fail(
+        self, request: int, code: str, message: Message = (), *, kind: str = "command", **details: Value
+    ) -> None:
+        """
+        End a request of the peer with an error, behind the values that were given.
+
+        `kind` is `command`, or `server` where the fault is ours. `details` travel beside the text, `_` as `-`.
+        Raises NotActive; LocalProtocolError for details that do not travel.
+        """
+        atoms = atoms_of(message)
+        error = CommandError(code.encode(), atoms, details_of(details), kind.encode())
+        cbor.encode(error.details)
+        self._answers.fail(request, error)
+
+    def drop(self, request: int) -> None:
+        """Give up answering: what was not sent is dropped, the peer is told `cancelled`. Raises NotActive."""
+        self._answers.drop(request)
+
+    def output(self, request: int, atoms: Message) -> None:
+        """Text for people, ahead of values that wait. Raises NotActive; LocalProtocolError beyond a frame's size."""
+        self._answers.output(request, atoms_of(atoms))
+
+    def progress(
+        self,
+        request: int,
+        topic: bytes,
+        position: int,
+        total: int,
+        *,
+        label: bytes | None = None,
+        item: bytes | None = None,
+    ) -> None:
+        """How far it is; position -1 ends the topic. Raises NotActive, LocalProtocolError."""
+        self._answers.progress(Progress(request, topic, position, total, label, item))
+
+    def _bulk_stream(self) -> OutStream:
+        if self.bare or self.encoding is None:
+            return self._main
+        if self._bulk is None:
+            self._bulk = OutStream(self._main.id + 2, self.encoding)
+        return self._bulk
+
+    # of the connection
+
+    def settings(self, values: Map, *, request: int = 0) -> None:
+        """Our settings, or hello. First of all; see `most_settings` of the peer."""
+        self._check_alive()
+        self._sender.put_map(FrameType.HELLO, PartFlag.END, values, request=request)
+
+    def decision(self, values: Map) -> None:
+        """Our decision, as the master."""
+        self._check_session()
+        self._sender.put_map(FrameType.DECISION, PartFlag.END, values)
+
+    def ping(self, cookie: bytes) -> None:
+        """Ask whether the peer lives; at most 32 octets come back in Ponged."""
+        self._put_ping(0, cookie)
+
+    def pong(self, cookie: bytes) -> None:
+        """Answer a Pinged."""
+        self._put_ping(PONG, cookie)
+
+    def _put_ping(self, flags: int, cookie: bytes) -> None:
+        self._check_session()
+        if len(cookie) > _MOST_COOKIE:
+            raise LocalProtocolError(f"a ping carries at most {_MOST_COOKIE} octets")
+        self._sender.put_control(FrameType.PING, 0, flags, cookie)
+
+    def close(self, values: Map) -> None:
+        """
+        Say goodbye: `reason`, `retry-after`, `location`; `last` is added.
+
+        What the peer asks from now on is dropped. Requests that run are answered still.
+        """
+        self._check_session()
+        self._sender.put_map(FrameType.CLOSE, PartFlag.END, self._goodbye(values))
+        self.is_closing = self._answers.is_closing = True
+
+    def _goodbye(self, values: Map) -> Map:
+        return {b"last": self._answers.last, **values}
+
+    def extension(self, name: bytes, data: bytes, *, request: int = 0) -> None:
+        """A frame of type 15 that the peer may ignore."""
+        self._check_alive()
+        self._sender.put_control(FrameType.EXTENSION, request, MAY_IGNORE, cbor.encode(name) + data)
+
+    def _check_session(self) -> None:
+        self._check_alive()
+        if self.bare:
+            raise LocalProtocolError("a bare connection has no such frames")
+
+    # output
+
+    def data_to_send(self, limit: int | None = None) -> bytes:
+        """
+        What is to be written now, at most `limit` octets; empty when there is nothing, or no credit.
+
+        Takes them as written: ids of answers that end within are free.
+        """
+        octets = self._sender.take(limit, self._note_sent)
+        if self._answers.has_leaving and not self._sender.is_silent:
+            self._answers.sent_short()
+        return octets
+
+    def _note_sent(self, outbound: Outbound) -> None:
+        if outbound.request & 1 == (self.role is Role.CLIENT):
+            self._asks.sent(outbound.request)
+        else:
+            self._answers.sent(outbound.request)
+
+
+def _read_map(octets: bytes, what: str) -> Map:
+    """The one map of a frame of the connection. Raises RemoteProtocolError."""
+    end = cbor.find_end(octets, 0, _CONTROL_LIMITS) if octets else None
+    if end is not None and end < len(octets):
+        raise RemoteProtocolError(
+            f"{what}-more-than-one-value", f"a frame of {what} holds more than one value"
+        )
+    try:
+        values = cbor.decode(octets, _CONTROL_LIMITS)
+    except RemoteProtocolError as error:
+        raise RemoteProtocolError(f"{what}-malformed", f"a frame of {what}: {error}") from error
+    if not isinstance(values, dict):
+        raise RemoteProtocolError(f"{what}-not-a-map", f"a frame of {what} holds no map")
+    return values
+
+
+def _check_settings(values: Map) -> Map:
+    names = values.get(b"contentencodings", [])
+    if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
+        raise RemoteProtocolError("settings-bad-encodings", "`contentencodings` is no list of names")
+    return values
