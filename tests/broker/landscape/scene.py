@@ -31,6 +31,8 @@ from fieldpost.broker.ping import Ping
 from fieldpost.broker.registration import Account
 from fieldpost.broker.status import Result
 from fieldpost.broker.store.store import Store
+from fieldpost.wire.cbor import DEFAULT_LIMITS
+from fieldpost.wire.encoding import BPICKLE
 from tests.broker.fakes import NoSpread, RecordingPlugin, Rig
 from tests.broker.store.stores import clock_at, open_store
 from tests.fakes import InlineWriter
@@ -106,6 +108,8 @@ class _Connection(StringTransport):
             self._end()
         elif not self._ended:
             self.protocol.dataReceived(said)
+            if self._server.closes:
+                self._end()
 
     def loseConnection(self) -> None:
         self._server.clock.callLater(0, self._end)
@@ -127,6 +131,8 @@ class MemoryServer:
     def __init__(self, clock: Clock, reply: Reply) -> None:
         self.clock = clock
         self.reply = reply
+        self.closes = False
+        """Hangs up after each answer."""
         self.requests: list[bytes] = []
 
     def take(self, octets: bytes) -> bytes | None:
@@ -149,6 +155,24 @@ class _Endpoint:
         connection.protocol = protocolFactory.buildProtocol(None)
         connection.protocol.makeConnection(connection)
         return succeed(connection.protocol)
+
+
+def payload(octets: bytes) -> dict[str, Any]:
+    """Of a request."""
+    found: dict[str, Any] = BPICKLE.decode(octets.partition(b"\r\n\r\n")[2], DEFAULT_LIMITS)
+    return found
+
+
+def well(octets: bytes) -> bytes:
+    """The answer of a server that takes everything, and has nothing to say."""
+    asked = payload(octets)
+    said = {
+        "server-api": b"3.3",
+        "server-uuid": b"11111111-2222-3333-4444-555555555555",
+        "messages": [],
+        "next-expected-sequence": asked["sequence"] + len(asked["messages"]),
+    }
+    return http(BPICKLE.encode(said))
 
 
 class Script:
