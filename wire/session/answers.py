@@ -493,6 +493,11 @@ class Answers:
             )
         return payload
 
+    def unsent_of(self, request: int) -> int:
+        """Octets of it that wait."""
+        answer = self._active.get(request)
+        return answer.outbound.size if answer is not None and answer.outbound is not None else 0
+
     def sent(self, request: int) -> None:
         """The last frame of an answer has left."""
         answer = self._active.pop(request, None)

@@ -202,6 +202,11 @@ class Asks:
         window = ask.outbound.window if ask is not None and ask.outbound is not None else None
         return window.add(octets) if window is not None else octets > 0
 
+    def unsent_of(self, request: int) -> int:
+        """Octets of it that wait."""
+        ask = self._asks.get(request)
+        return ask.outbound.size if ask is not None and ask.outbound is not None else 0
+
     def state_of(self, request: int) -> RequestState:
         """How far it is."""
         ask = self._asks.get(request)

@@ -9,21 +9,29 @@ A bare reactor speaks to the framing's ancestor, which has neither credit, cance
 """
 
 from collections.abc import Callable, Iterable
-from enum import Enum
 
 from .. import cbor
 from ..errors import LocalProtocolError, RemoteProtocolError
 from .answers import Answers
 from .asks import Asks, RequestState, new_outbound
+from .control import (
+    MOST_COOKIE,
+    FloodGauge,
+    check_ping,
+    read_cancel,
+    read_close,
+    read_extension,
+    read_map,
+    read_settings,
+)
 from .credit import CREDIT_OCTETS, Ledger, SendWindow
+from .encodings import NAMES, choose
 from .events import (
     Broken,
     CommandError,
     DecisionReceived,
     Event,
-    Extension,
     Map,
-    PeerClosed,
     Pinged,
     Ponged,
     Progress,
@@ -31,22 +39,14 @@ from .events import (
     Value,
 )
 from .frame import MAY_IGNORE, PONG, Frame, FrameType, PartFlag, StreamFlag
+from .identity import Role
 from .limits import Limits
 from .outbound import Outbound, OutStream, Sender
 from .outcome import Message, atoms_of, details_of, encode_error, read_error
 from .streams import Assembly, InStreams
 from .values import DEFAULT, Codec
 
-_MOST_COOKIE = 32
-_CONTROL_LIMITS = cbor.Limits(octets=64 * 1024, depth=16, items=10_000)
 _Take = Callable[[Frame, int, float], list[Event]]
-
-
-class Role(Enum):
-    """Which end. The client opened the channel; its requests and streams are odd."""
-
-    CLIENT = "client"
-    SERVER = "server"
 
 
 class Reactor:
@@ -121,8 +121,7 @@ class Reactor:
         """Broken, or the input ended: nothing that comes counts."""
         self.is_closing = False
         """One of the ends said goodbye: no new requests."""
-        self._control_count = 0
-        self._control_since = 0.0
+        self._gauge = FloodGauge(limits)
 
     def _make_takes(self) -> dict[int, _Take]:
         takes: dict[int, _Take] = {FrameType.EXTENSION: self._take_extension}
@@ -152,6 +151,19 @@ class Reactor:
         return takes
 
     # what was agreed
+
+    def agree(
+        self, *, peer_limits: Limits, codec: Codec, encodings: tuple[bytes, ...] = (), credit: bool = False
+    ) -> None:
+        """
+        What the two hellos and the decision come to; before the first request.
+
+        `encodings` are those that the peer can unpack, as agreed; the first that we know is used for bulk.
+        """
+        self.peer_limits = peer_limits
+        self.codec = codec
+        self.encoding = choose(NAMES, encodings)
+        self.credit = credit
 
     @property
     def peer_limits(self) -> Limits:
@@ -223,6 +235,11 @@ class Reactor:
         """Octets that wait to be sent; compare with Limits.unsent_pause."""
         return self._sender.unsent
 
+    def unsent_of(self, request: int) -> int:
+        """The same of one request, ours or the peer's."""
+        is_ours = request & 1 == (self.role is Role.CLIENT)
+        return self._asks.unsent_of(request) if is_ours else self._answers.unsent_of(request)
+
     def state_of(self, request: int) -> RequestState:
         """How far a request of ours is."""
         return self._asks.state_of(request)
@@ -292,61 +309,47 @@ class Reactor:
         return self._end_with(Broken("error-frame-from-peer", f"the peer broke off: {error.text}"))
 
     def _take_settings(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        self._count_control(now)
+        self._gauge.count(now)
         if not self._answers.is_initial or not self._settings_left:
             raise RemoteProtocolError(self._misplaced(), "settings come once, and before all requests")
         octets = self._settings.add(frame)
         if octets is None:
             return []
         self._settings_left -= 1
-        return [Settings(_check_settings(_read_map(octets, "settings")))]
+        return [Settings(read_settings(octets))]
 
     def _take_decision(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        self._count_control(now)
+        self._gauge.count(now)
         if self._has_decision:
             raise RemoteProtocolError("decision-repeated", "a decision comes once")
         octets = self._decision.add(frame)
         if octets is None:
             return []
         self._has_decision = True
-        return [DecisionReceived(_read_map(octets, "decision"))]
+        return [DecisionReceived(read_map(octets, "decision"))]
 
     def _take_stream_settings(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        self._count_control(now)
+        self._gauge.count(now)
         self._streams.set_up(frame)
         return []
 
     def _take_ping(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        self._count_control(now)
-        if frame.request or len(frame.payload) > _MOST_COOKIE:
-            raise RemoteProtocolError("ping-malformed", "a ping is for request 0 and of at most 32 octets")
+        self._gauge.count(now)
+        check_ping(frame)
         return [Ponged(frame.payload) if frame.flags & PONG else Pinged(frame.payload)]
 
     def _take_cancel(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        self._count_control(now)
-        if not frame.request:
-            raise RemoteProtocolError("cancel-malformed", "a cancel names no request")
-        reason = _read_map(frame.payload, "cancel").get(b"reason") if frame.payload else None
-        if not isinstance(reason, bytes | None):
-            raise RemoteProtocolError("cancel-malformed", "the reason of a cancel is no octets")
+        self._gauge.count(now)
+        reason = read_cancel(frame)
         is_ours = frame.request & 1 == (self.role is Role.CLIENT)
         side = self._asks if is_ours else self._answers
         return side.take_cancel(frame.request, reason)
 
     def _take_close(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        self._count_control(now)
-        values = _read_map(frame.payload, "close")
-        reason, last = values.get(b"reason", b""), values.get(b"last", 0)
-        after, location = values.get(b"retry-after"), values.get(b"location")
-        if not (
-            isinstance(reason, bytes)
-            and isinstance(last, int)
-            and isinstance(after, int | None)
-            and isinstance(location, bytes | None)
-        ):
-            raise RemoteProtocolError("close-malformed", "a close has a field of the wrong kind")
+        self._gauge.count(now)
+        closed = read_close(frame.payload)
         self.is_closing = self._answers.is_closing = True
-        return [PeerClosed(reason, last, after, location)]
+        return [closed]
 
     def _take_credit(self, frame: Frame, wire: int, now: float) -> list[Event]:
         window = self._sender.window
@@ -362,30 +365,12 @@ class Reactor:
         else:
             is_owed = self._answers.add_credit(frame.request, octets)
         if not is_owed:
-            self._count_control(now)
+            self._gauge.count(now)
         self._sender.wake()
         return []
 
     def _take_extension(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        if not frame.flags & MAY_IGNORE:
-            raise RemoteProtocolError(
-                "unknown-extension", "an extension that may not be ignored, and is not known"
-            )
-        end = cbor.find_end(frame.payload, 0, _CONTROL_LIMITS) if frame.payload else None
-        name = cbor.load(frame.payload[:end]) if end is not None and frame.payload[0] >> 5 == 2 else None
-        if not isinstance(name, bytes):
-            raise RemoteProtocolError("extension-malformed", "an extension does not begin with its name")
-        return [Extension(frame.request, name, frame.payload[end:])]
-
-    def _count_control(self, now: float) -> None:
-        """Frames that cost the peer nothing are counted, a burst at a time."""
-        if now - self._control_since >= self._limits.control_period:
-            self._control_since, self._control_count = now, 0
-        self._control_count += 1
-        if self._control_count > self._limits.control_frames:
-            period = self._limits.control_period
-            text = f"more than {self._limits.control_frames} frames of control within {period:g} seconds"
-            raise RemoteProtocolError("flood", text)
+        return [read_extension(frame)]
 
     # time
 
@@ -535,18 +520,25 @@ class Reactor:
         self._answers.respond(request, values, end=end, stream=stream, flush=flush)
 
     def fail(
-        self, request: int, code: str, message: Message = (), *, kind: str = "command", **details: Value
+        self,
+        request: int,
+        code: str | bytes,
+        message: Message = (),
+        details: Map | None = None,
+        *,
+        kind: bytes = b"command",
+        **more: Value,
     ) -> None:
         """
         End a request of the peer with an error, behind the values that were given.
 
-        `kind` is `command`, or `server` where the fault is ours. `details` travel beside the text, `_` as `-`.
-        Raises NotActive; LocalProtocolError for details that do not travel.
+        `kind` is `command`, or `server` where the fault is ours. `details`, and `more` with `_` as `-`, travel beside
+        the text. Raises NotActive; LocalProtocolError for details that do not travel.
         """
-        atoms = atoms_of(message)
-        error = CommandError(code.encode(), atoms, details_of(details), kind.encode())
-        cbor.encode(error.details)
-        self._answers.fail(request, error)
+        known = {**(details or {}), **details_of(more)}
+        cbor.encode(known)
+        name = code.encode() if isinstance(code, str) else code
+        self._answers.fail(request, CommandError(name, atoms_of(message), known, kind))
 
     def drop(self, request: int) -> None:
         """Give up answering: what was not sent is dropped, the peer is told `cancelled`. Raises NotActive."""
@@ -598,8 +590,8 @@ class Reactor:
 
     def _put_ping(self, flags: int, cookie: bytes) -> None:
         self._check_session()
-        if len(cookie) > _MOST_COOKIE:
-            raise LocalProtocolError(f"a ping carries at most {_MOST_COOKIE} octets")
+        if len(cookie) > MOST_COOKIE:
+            raise LocalProtocolError(f"a ping carries at most {MOST_COOKIE} octets")
         self._sender.put_control(FrameType.PING, 0, flags, cookie)
 
     def close(self, values: Map) -> None:
@@ -643,26 +635,3 @@ class Reactor:
             self._asks.sent(outbound.request)
         else:
             self._answers.sent(outbound.request)
-
-
-def _read_map(octets: bytes, what: str) -> Map:
-    """The one map of a frame of the connection. Raises RemoteProtocolError."""
-    end = cbor.find_end(octets, 0, _CONTROL_LIMITS) if octets else None
-    if end is not None and end < len(octets):
-        raise RemoteProtocolError(
-            f"{what}-more-than-one-value", f"a frame of {what} holds more than one value"
-        )
-    try:
-        values = cbor.decode(octets, _CONTROL_LIMITS)
-    except RemoteProtocolError as error:
-        raise RemoteProtocolError(f"{what}-malformed", f"a frame of {what}: {error}") from error
-    if not isinstance(values, dict):
-        raise RemoteProtocolError(f"{what}-not-a-map", f"a frame of {what} holds no map")
-    return values
-
-
-def _check_settings(values: Map) -> Map:
-    names = values.get(b"contentencodings", [])
-    if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
-        raise RemoteProtocolError("settings-bad-encodings", "`contentencodings` is no list of names")
-    return values
