@@ -1,8 +1,9 @@
 """
 What an end brings into a session, what the two agree on, and what a Session tells beyond its Reactor's events.
 
-A session ends with exactly one of Refused (there never was one), Closed and Broken. Behind it comes an Aborted for
-each request that has no end yet, ours or the peer's, those that still waited for the session included.
+A session ends with exactly one of Refused (there never was one), Closed and Broken, and nothing is told behind it. Right
+before it comes an Aborted for each request that has no end yet, ours or the peer's, those that still waited for the
+session included.
 """
 
 from attrs import frozen

@@ -37,7 +37,7 @@ _ID = re.compile(r"[as]:[A-Za-z0-9._-]{1,128}\Z")
 
 
 class Role(Enum):
-    """The two ends: a client opens the connection, a server accepts it."""
+    """The two ends: a client opens the connection, a server accepts it. A client's requests and streams are odd."""
 
     CLIENT = "client"
     SERVER = "server"

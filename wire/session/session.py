@@ -1,0 +1,618 @@
+"""
+One end of a session: octets in, events out, and the time as an argument (spec, 5 and 6).
+
+Both ends are this class. A Session says hello at once, negotiates, and is then what its Reactor is, with keepalive and
+goodbye around it. What is asked of it before there is a session gets its id and waits; what the peer may ask is bounded
+by what `decide` was told. Whatever comes in, nothing is raised: it ends in events, of which at most one is an end
+(see `agreement`), and until that end there is always a deadline.
+
+Until the session is open each frame is looked at alone. A frame that has no business there ends it, hellos and decisions
+have limits of their own, and what follows the decision in the same piece has the session's.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from ..errors import LocalProtocolError, Malformed
+from .agreement import (
+    Agreement,
+    Closed,
+    HelloReceived,
+    Offered,
+    Opened,
+    ProbeAnswered,
+    ProbeFailed,
+    Profile,
+    Refused,
+    SessionEvent,
+)
+from .decision import (
+    MAX_DECISION_OCTETS,
+    Decision,
+    Refusal,
+    decision_map,
+    read_decision,
+)
+from .events import (
+    Aborted,
+    Broken,
+    DecisionReceived,
+    Event,
+    Map,
+    PeerClosed,
+    Pinged,
+    Ponged,
+    Requested,
+    Settings,
+)
+from .frame import HEADER_OCTETS, Frame, Framer, FrameTooLarge, FrameType
+from .handshake import Handshake, limits_from
+from .hello import CREDIT, MAX_HELLO_OCTETS, PUSH, Hello, hello_map, proof_map, read_hello, read_proof
+from .identity import Evidence, Role
+from .keepalive import Keepalive
+from .limits import Limits
+from .negotiation import HANDSHAKE, Move, Negotiation, State
+from .reactor import Reactor
+from .values import CODECS
+from .waiting import Limit, Waiting
+
+HANDSHAKE_SECONDS = 20.0
+DRAIN_SECONDS = 5.0
+"""From a goodbye to the end, whatever still runs."""
+TIMEOUT, LOST, DEAD, SLOW = "timeout", "lost", "dead", "slow"
+CLOSING = "closing"
+"""Why a request that still waited is aborted when the session ends."""
+NOT_REGISTERED = "not-registered"
+_EARLY = frozenset(
+    {
+        FrameType.HELLO,
+        FrameType.DECISION,
+        FrameType.ERROR,
+        FrameType.PING,
+        FrameType.CLOSE,
+        FrameType.EXTENSION,
+    }
+)
+"""Frames that may come before there is a session."""
+AnyEvent = Event | SessionEvent
+
+
+def _middle() -> float:
+    return 0.5
+
+
+class Session:
+    """
+    One end.
+
+    `limits` is what we take. `random` gives floats from 0 up to 1, for jitter. `evidence` is what the carrier knows of
+    the peer; None: for a client, that it has checked the server's certificate; for a server, nothing. `master_secret`
+    is the secret with which a peer may prove that it is our master; brokers need none.
+    """
+
+    def __init__(
+        self,
+        *,
+        role: Role,
+        us: Profile,
+        now: float,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        random: Callable[[], float] = _middle,
+        evidence: Evidence | None = None,
+        master_secret: bytes | None = None,
+        waiting: Limit = Limit(),  # noqa: B008 - frozen
+        handshake_seconds: float = HANDSHAKE_SECONDS,
+    ) -> None:
+        self.role = role
+        self.agreement: Agreement | None = None
+        """None until there is a session."""
+        self._limits = limits
+        self._random = random
+        self._now = now
+        self._deadline: float | None = now + handshake_seconds
+        """Of the handshake, then of the goodbye."""
+        self._machine = Negotiation()
+        self._handshake = Handshake(
+            role=role, us=us, limits=limits, evidence=evidence, master_secret=master_secret
+        )
+        self._framer = Framer(MAX_HELLO_OCTETS)
+        self._early = bytearray()
+        self._heard = {FrameType.HELLO: MAX_HELLO_OCTETS, FrameType.DECISION: MAX_DECISION_OCTETS}
+        """Octets that may still come of each."""
+        self._reactor = Reactor(role, limits=limits, peer_limits=Limits(), most_settings=2)
+        self._waiting = Waiting(role, waiting)
+        self._has_proved = not us.announces_proof
+        self._allowed: frozenset[bytes] | None = None
+        self._keepalive: Keepalive | None = None
+        self._said_goodbye = self._heard_goodbye = False
+        self._end: Closed | None = None
+        """What it will be once what runs has ended."""
+        self._out: list[AnyEvent] = []
+        reactor = self._reactor
+        self.respond, self.fail, self.drop = reactor.respond, reactor.fail, reactor.drop
+        self.output, self.progress = reactor.output, reactor.progress
+        self.consume, self.unsent_of = reactor.consume, reactor.unsent_of
+        """What the Reactor does alone; see there."""
+        self._reactor.settings(hello_map(self._handshake.ours, says_last=role is Role.CLIENT))
+
+    # What there is to know
+
+    @property
+    def state(self) -> State:
+        """Where we stand."""
+        return self._machine.state
+
+    @property
+    def peer_hello(self) -> Hello | None:
+        """What the peer said of itself, once it did."""
+        return self._handshake.theirs
+
+    @property
+    def is_master(self) -> bool:
+        """Whether we decide; known once the peer's hello is here."""
+        return self._handshake.is_master
+
+    @property
+    def round_trip(self) -> float | None:
+        """Smoothed, in seconds; None while unknown."""
+        return self._keepalive.round_trip if self._keepalive else None
+
+    @property
+    def unsent(self) -> int:
+        """Octets that wait to be written."""
+        return self._reactor.unsent
+
+    # Octets and time
+
+    def receive_data(self, octets: bytes, now: float) -> list[AnyEvent]:
+        """Octets came."""
+        self._now = now
+        state = self._machine.state
+        if state is State.CLOSED or not octets:
+            return []
+        if self._keepalive is not None:
+            self._keepalive.heard(now)
+        if state in HANDSHAKE:
+            self._early += octets
+            self._receive_early()
+        else:
+            self._receive_frames(octets)
+        return self._take_events()
+
+    def receive_end(self, now: float) -> list[AnyEvent]:
+        """The input has ended: nothing more will come."""
+        self._now = now
+        if self._machine.state is not State.CLOSED:
+            self._finish(self._end or Closed(reason=LOST, by_peer=True))
+        return self._take_events()
+
+    def data_to_send(self, limit: int | None = None) -> bytes:
+        """What is to be written now, at most `limit` octets."""
+        return self._reactor.data_to_send(limit)
+
+    def next_deadline(self) -> float | None:
+        """When to call `tick`; None once it is over."""
+        if self._machine.state is State.CLOSED:
+            return None
+        if self.unsent > self._limits.unsent_close:
+            return self._now
+        times = [self._deadline, self._reactor.next_deadline()]
+        if self._keepalive is not None:
+            times.append(self._keepalive.next_deadline())
+        return min(time for time in times if time is not None)
+
+    def tick(self, now: float) -> list[AnyEvent]:
+        """Time has passed. Harmless when called too early."""
+        self._now = now
+        state = self._machine.state
+        if state in HANDSHAKE:
+            self._tick_handshake()
+        elif state is not State.CLOSED:
+            self._tick_session()
+        return self._take_events()
+
+    def _tick_handshake(self) -> None:
+        if self._deadline is not None and self._now >= self._deadline:
+            text = f"negotiation timeout: no session after the time for it, while {self.state.value}"
+            self._refuse(Refusal(code=TIMEOUT, text=text))
+
+    def _tick_session(self) -> None:
+        assert self._keepalive is not None
+        now = self._now
+        if self.unsent > self._limits.unsent_close:
+            self._finish(Closed(reason=SLOW))
+        elif self._keepalive.is_dead(now):
+            self._say_goodbye(DEAD)
+            self._finish(self._end or Closed(reason=DEAD))
+        elif self._deadline is not None and now >= self._deadline:
+            self._finish(self._end or Closed(reason=LOST))
+        else:
+            self._absorb_all(self._reactor.tick(now))
+            self._tick_keepalive(self._keepalive)
+            self._finish_when_drained()
+
+    def _tick_keepalive(self, keepalive: Keepalive) -> None:
+        if keepalive.fail_probe(self._now):
+            self._out.append(ProbeFailed())
+        cookie = keepalive.ping_due(self._now)
+        if cookie is not None:
+            self._reactor.ping(cookie)
+
+    def _take_events(self) -> list[AnyEvent]:
+        out, self._out = self._out, []
+        return out
+
+    # Frames
+
+    def _receive_early(self) -> None:
+        early = self._early
+        while self.state in HANDSHAKE and len(early) >= HEADER_OCTETS:
+            size = HEADER_OCTETS + int.from_bytes(early[:3], "little")
+            if size > HEADER_OCTETS + MAX_HELLO_OCTETS:
+                self._break("frame-too-large", f"a frame of {size} octets before there is a session")
+            elif len(early) < size:
+                return
+            else:
+                (frame,) = self._framer.feed(bytes(early[:size]))
+                del early[:size]
+                self._receive_early_frame(frame)
+        rest = bytes(early) if self.state not in HANDSHAKE else b""
+        if rest:
+            early.clear()
+            self._receive_frames(rest)
+
+    def _receive_early_frame(self, frame: Frame) -> None:
+        if frame.type not in _EARLY:
+            self._break("early-frame", f"a frame of type {frame.type} before there is a session")
+            return
+        if frame.type in self._heard:
+            kind = FrameType(frame.type)
+            self._heard[kind] -= len(frame.payload)
+            if self._heard[kind] < 0:
+                self._break("frame-too-large", f"the {kind.name.lower()} is too long")
+                return
+        self._absorb_all(self._reactor.receive(frame, self._now))
+
+    def _receive_frames(self, octets: bytes) -> None:
+        reactor, now = self._reactor, self._now
+        fault: FrameTooLarge | None = None
+        try:
+            frames = self._framer.feed(octets)
+        except FrameTooLarge as error:
+            frames, fault = error.frames, error
+        for frame in frames:
+            events = reactor.receive(frame, now)
+            if events:
+                self._absorb_all(events)
+        if self.state is State.CLOSED:
+            return
+        if fault is not None:
+            self._break(fault.code, str(fault))
+            return
+        self._flush()
+        self._finish_when_drained()
+
+    def _absorb_all(self, events: Iterable[Event]) -> None:
+        absorbers = self._ABSORBERS
+        for event in events:
+            absorb = absorbers.get(type(event))
+            if absorb is None:
+                self._out.append(event)
+            elif self.state is not State.CLOSED or type(event) is Aborted:
+                absorb(self, event)
+
+    # Hello and decision
+
+    def _absorb_settings(self, event: Settings) -> None:
+        try:
+            if self.state is State.GREETING:
+                self._hear_hello(read_hello(event.values))
+            elif self.state in HANDSHAKE and self._handshake.awaits_proof:
+                self._hear_proof(read_proof(event.values))
+            else:
+                self._break("settings-repeated", "a second hello")
+        except Malformed as error:
+            self._break("hello-malformed", f"the peer's hello: {error}")
+
+    def _hear_hello(self, hello: Hello) -> None:
+        handshake = self._handshake
+        refusal = handshake.hear(hello)
+        if refusal is not None:
+            self._refuse(refusal)
+        elif not handshake.is_master:
+            self._machine.make(Move.HEAR_HIGHER)
+            self._out.append(HelloReceived(hello=hello))
+        else:
+            self._machine.make(Move.HEAR_CLAIM if handshake.awaits_proof else Move.HEAR_LOWER)
+            if not self._has_proved:
+                self._out.append(HelloReceived(hello=hello))
+            if not handshake.awaits_proof:
+                self._out.append(Offered(hello=hello, proof=None))
+
+    def _hear_proof(self, proof: bytes) -> None:
+        self._handshake.proof = proof
+        self._machine.make(Move.HEAR_PROOF)
+        hello = self._handshake.theirs
+        if self.state is State.OFFERED and hello is not None:
+            self._out.append(Offered(hello=hello, proof=proof))
+
+    def _absorb_decision(self, event: DecisionReceived) -> None:
+        try:
+            decision = read_decision(event.values)
+        except Malformed as error:
+            self._break("decision-malformed", f"the peer's decision: {error}")
+            return
+        if isinstance(decision, Refusal) and self.state in HANDSHAKE:
+            self._finish(_refused(decision, by_peer=True))
+        elif isinstance(decision, Decision) and self.state is State.AWAITING:
+            self._hear_decision(decision)
+        else:
+            self._break("decision-unexpected", f"a decision while {self.state.value}")
+
+    def _hear_decision(self, decision: Decision) -> None:
+        fault = self._handshake.find_fault(decision)
+        if fault is not None:
+            self._refuse(fault)
+            return
+        self._machine.make(Move.HEAR_DECISION)
+        self._open(self._handshake.agree(decision))
+
+    def send_proof(self, proof: bytes) -> None:
+        """Show the peer that we are who we say; once, when its hello is here, and only if it was announced."""
+        if self._has_proved or self.state not in HANDSHAKE or self.peer_hello is None:
+            raise LocalProtocolError("a proof goes out once, after the peer's hello, and only when announced")
+        self._has_proved = True
+        self._reactor.settings(proof_map(proof))
+
+    def make_proof(self, secret: bytes) -> bytes:
+        """What `send_proof` takes, under the secret that we share with the peer. After the peer's hello only."""
+        if self.peer_hello is None:
+            raise LocalProtocolError("a proof needs the peer's hello")
+        return self._handshake.make_proof(secret)
+
+    def is_proved_by(self, secret: bytes) -> bool:
+        """Whether the peer's proof came and was made under this secret."""
+        return self._handshake.is_proved_by(secret)
+
+    def decide(
+        self,
+        *,
+        connection: tuple[bytes, int],
+        session: bytes | None = None,
+        allowed: Iterable[bytes] | None = None,
+        now: float,
+    ) -> list[AnyEvent]:
+        """
+        Let there be a session, after Offered.
+
+        `connection` is our incarnation and the number of this connection; `session` is for logs; `allowed` are the
+        commands that the peer may call, None for all: others get the command error `not-registered`. Raises
+        LocalProtocolError when there is nothing to decide.
+        """
+        self._now = now
+        if not self._has_proved:
+            raise LocalProtocolError("our own proof was announced and has to be sent before the decision")
+        self._machine.make(Move.DECIDE)
+        decision = self._handshake.decide(connection, session)
+        self._allowed = None if allowed is None else frozenset(allowed)
+        self._reactor.decision(decision_map(decision))
+        self._open(self._handshake.agree(decision))
+        return self._take_events()
+
+    def refuse(self, code: str, text: str, retry_after: int | None = None, *, now: float) -> list[AnyEvent]:
+        """
+        Let there be none.
+
+        Raises LocalProtocolError once there is one. Nothing happens when it is over already.
+        """
+        self._now = now
+        if self.state in HANDSHAKE:
+            self._refuse(Refusal(code=code, text=text, retry_after=retry_after))
+        elif self.state is not State.CLOSED:
+            raise LocalProtocolError("there is a session; close it")
+        return self._take_events()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """The master says why in a decision; versions that do not meet the other need not be told; else a goodbye."""
+        if self.peer_hello is not None and self.is_master:
+            self._reactor.decision(decision_map(refusal))
+        elif refusal.versions is None:
+            self._reactor.close({b"reason": refusal.code.encode("ascii", "replace")})
+        self._finish(_refused(refusal, by_peer=False))
+
+    def _open(self, agreement: Agreement) -> None:
+        self.agreement = agreement
+        interval, dead_after = agreement.keepalive
+        self._keepalive = Keepalive(
+            interval=interval, dead_after=dead_after, now=self._now, random=self._random
+        )
+        self._deadline = None
+        self._framer.limit = self._limits.frame
+        reactor = self._reactor
+        reactor.peer_limits = limits_from(agreement.peer)
+        reactor.codec = CODECS[agreement.codec.encode()]
+        reactor.encoding = agreement.encodings[0].encode() if agreement.encodings else None
+        reactor.credit = CREDIT in agreement.capabilities
+        self._out.append(Opened(agreement=agreement))
+        self._flush()
+
+    # Goodbyes
+
+    def close(
+        self, reason: str, retry_after: int | None = None, location: str | None = None, *, now: float
+    ) -> list[AnyEvent]:
+        """
+        Say goodbye. What runs has five seconds to end; then, or when all has ended, comes Closed.
+
+        Before there is a session this ends it at once. Nothing happens when goodbye was said already.
+        """
+        self._now = now
+        if self.state in HANDSHAKE:
+            self._reactor.close({b"reason": reason.encode("ascii", "replace")})
+            self._finish(Closed(reason=reason))
+        elif self.state is not State.CLOSED and not self._said_goodbye:
+            self._end = self._end or Closed(reason=reason)
+            self._say_goodbye(reason, retry_after, location)
+            self._start_closing()
+        return self._take_events()
+
+    def _say_goodbye(self, reason: str, retry_after: int | None = None, location: str | None = None) -> None:
+        if self._said_goodbye:
+            return
+        self._said_goodbye = True
+        said: Map = {b"reason": reason.encode("ascii", "replace")}
+        if retry_after is not None:
+            said[b"retry-after"] = retry_after
+        if location is not None:
+            said[b"location"] = location.encode("ascii", "replace")
+        self._reactor.close(said)
+
+    def _start_closing(self) -> None:
+        self._machine.make(Move.GOODBYE)
+        self._out += [Aborted(request, CLOSING) for request in self._waiting.clear()]
+        if self._deadline is None:
+            self._deadline = self._now + DRAIN_SECONDS
+        self._finish_when_drained()
+
+    def _absorb_goodbye(self, event: PeerClosed) -> None:
+        reason = event.reason.decode("ascii", "replace")
+        if self.state in HANDSHAKE:
+            text = f"the peer said goodbye before there was a session: {reason}"
+            self._finish(Refused(code=reason, text=text, retry_after=event.retry_after, by_peer=True))
+            return
+        self._heard_goodbye = True
+        self._out.append(event)
+        location = event.location.decode("ascii", "replace") if event.location else None
+        end = Closed(reason=reason, by_peer=True, retry_after=event.retry_after, location=location)
+        self._end = self._end or end
+        self._say_goodbye(reason)
+        self._start_closing()
+
+    def _finish_when_drained(self) -> None:
+        idle = not self._reactor.active and not self._reactor.outstanding and not self._waiting
+        if self.state is State.CLOSING and idle and self._heard_goodbye:
+            self._finish(self._end or Closed(reason=LOST))
+
+    def _finish(self, end: Refused | Closed | Broken) -> None:
+        """It is over: tell so of each request that will have no other end, then of the session."""
+        self._machine.make(Move.END)
+        text = end.reason if isinstance(end, Closed) else f"{end.code}: {end.text}"
+        ended = self._reactor.end(self._now)
+        self._out += [Aborted(event.request, text) for event in ended if type(event) is Aborted]
+        self._out += [Aborted(request, text) for request in self._waiting.clear()]
+        self._out.append(end)
+        self._early.clear()
+
+    def _break(self, code: str, text: str) -> None:
+        """The peer broke a rule."""
+        self._absorb_all(self._reactor.break_off(code, text))
+
+    def _absorb_broken(self, event: Broken) -> None:
+        self._finish(event)
+
+    # Pings
+
+    def probe(self, now: float) -> list[AnyEvent]:
+        """Ask whether the peer lives: ProbeAnswered or ProbeFailed follows, for all who ask meanwhile."""
+        self._now = now
+        if self._keepalive is None or self.state is State.CLOSED:
+            self._out.append(ProbeFailed())
+        elif not self._keepalive.is_probing:
+            self._reactor.ping(self._keepalive.probe(now))
+        return self._take_events()
+
+    def _absorb_ping(self, event: Pinged) -> None:
+        self._reactor.pong(event.cookie)
+
+    def _absorb_pong(self, event: Ponged) -> None:
+        keepalive = self._keepalive
+        if keepalive is not None and keepalive.answered(event.cookie, self._now):
+            self._out.append(ProbeAnswered(round_trip=keepalive.round_trip or 0.0))
+
+    # Requests of the peer
+
+    def _absorb_request(self, event: Requested) -> None:
+        if self.role is Role.CLIENT and not self._has(PUSH):
+            self._break("push-not-agreed", f"request {event.request} without the capability `push`")
+        elif self._allowed is not None and event.name not in self._allowed:
+            name = event.name[:40].decode("ascii", "replace")
+            self._reactor.fail(
+                event.request, NOT_REGISTERED, f"register first: `{name}` is for those who have"
+            )
+        else:
+            self._out.append(event)
+
+    def _has(self, capability: str) -> bool:
+        return self.agreement is not None and capability in self.agreement.capabilities
+
+    # Requests of ours
+
+    def request(
+        self,
+        name: bytes,
+        args: Map,
+        *,
+        data: bytes | None = None,
+        has_data: bool = False,
+        bulk: bool = False,
+        now: float,
+    ) -> int:
+        """
+        Ask the peer for something; the id under which its events come. See Reactor.request.
+
+        Before there is a session it waits for that. Raises Busy when as much waits or runs as may, and
+        LocalProtocolError when the session is over or ending, or the peer takes no requests.
+        """
+        if self.state in HANDSHAKE or self._waiting:
+            return self._waiting.put(name, args, data=data, has_data=has_data, bulk=bulk)
+        self._check_may_ask()
+        return self._reactor.request(name, args, data=data, has_data=has_data, bulk=bulk, now=now)
+
+    def _check_may_ask(self) -> None:
+        if self.state is not State.OPEN:
+            raise LocalProtocolError(f"the session is {self.state.value}: nothing can be asked any more")
+        if not self._may_ask():
+            raise LocalProtocolError("the peer takes no requests: `push` was not agreed")
+
+    def _may_ask(self) -> bool:
+        return self.role is Role.CLIENT or self._has(PUSH)
+
+    def _flush(self) -> None:
+        """Let those that waited go, as many as the peer takes."""
+        if self._waiting and self.state is State.OPEN:
+            self._out += self._waiting.flush(self._reactor, may_ask=self._may_ask(), now=self._now)
+
+    def send_data(self, request: int, octets: bytes, *, end: bool) -> None:
+        """See Reactor.send_data. Raises Busy while more waits for the session than may."""
+        if request in self._waiting:
+            self._waiting.put_data(request, octets, end=end)
+        else:
+            self._reactor.send_data(request, octets, end=end)
+
+    def cancel(self, request: int, reason: bytes | None = None) -> None:
+        """Take a request back; nothing more is told of it. Raises LocalProtocolError when it is over."""
+        if request in self._waiting:
+            self._waiting.cancel(request)
+        else:
+            self._reactor.cancel(request, reason)
+
+    _ABSORBERS: ClassVar[dict[type, Callable[["Session", Any], None]]] = {
+        Settings: _absorb_settings,
+        DecisionReceived: _absorb_decision,
+        PeerClosed: _absorb_goodbye,
+        Pinged: _absorb_ping,
+        Ponged: _absorb_pong,
+        Requested: _absorb_request,
+        Broken: _absorb_broken,
+    }
+    """What is not for the application alone; Any: each takes its own event."""
+
+
+def _refused(refusal: Refusal, *, by_peer: bool) -> Refused:
+    return Refused(
+        code=refusal.code,
+        text=refusal.text or refusal.code,
+        retry_after=refusal.retry_after,
+        versions=refusal.versions,
+        by_peer=by_peer,
+    )
