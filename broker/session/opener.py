@@ -129,26 +129,27 @@ class Opener:
         self._is_plain = is_plain
         self._moves = Moves()
 
-    async def open(self, build: Build) -> Channel | Failing:
+    async def open(self, build: Build, *, location: str | None = None) -> Channel | Failing:
         """
         The channel, connected to what `build` made, or why there is none.
 
-        Never raises for what a network or a server does; CancelledError when it is cancelled.
+        `location` is where the server itself, over a session, said to ask this time. Never raises for what a network or a server does; CancelledError when it is cancelled.
         """
         url = str(self._address)
         trail = Trail(url, self._moves)
-        while True:
-            found = await self._ask(trail.url, build)
-            if isinstance(found, Channel):
-                return found
-            if not isinstance(found, Moved):
-                self._moves.forget(url)
-                return found
-            try:
+        try:
+            if location is not None:
+                trail.follow(Moved(location=location, permanent=False))
+            while True:
+                found = await self._ask(trail.url, build)
+                if not isinstance(found, Moved):
+                    break
                 self._check_move(trail.url, trail.follow(found))
-            except (RemoteProtocolError, AddressInvalid) as error:
-                self._moves.forget(url)
-                return Unusable(text=f"no session: {printable(str(error))}; {_FIX_URL}")
+        except (RemoteProtocolError, AddressInvalid) as error:
+            found = Unusable(text=f"no session: {printable(str(error))}; {_FIX_URL}")
+        if not isinstance(found, Channel):
+            self._moves.forget(url)
+        return found
 
     def _check_move(self, here: str, there: str) -> None:
         """Raises RemoteProtocolError where somebody on the way could have written what leads us there."""
