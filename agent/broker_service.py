@@ -57,7 +57,7 @@ from .config import LANDSCAPE, AgentConfig, registration_key
 from .landscape import MAX_MESSAGES as LANDSCAPE_MESSAGES
 from .landscape import USER_AGENT as LANDSCAPE_USER_AGENT
 from .landscape import container_kind, ping_address
-from .manifest import Manifest
+from .manifest import Manifest, catalogue_of
 from .report import Report
 from .rights import grants_of
 from .status_words import status_line
@@ -118,7 +118,13 @@ def assemble(config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any)
     delivery = _delivery(ground)
     exchange = _exchange(ground, transport, delivery)
     status = _status(ground, registration, delivery)
-    intake = Intake(store=ground.store, writer=ground.writer, clock=reactor, now=time.time)
+    intake = Intake(
+        store=ground.store,
+        writer=ground.writer,
+        clock=reactor,
+        now=time.time,
+        catalogue=catalogue_of(manifests),
+    )
     ping = _ping(ground, packer)
     report = Report(
         config=config, status=status, store=ground.store, writer=ground.writer, intake=intake, ping=ping

@@ -13,13 +13,16 @@ from typing import Any, TypeVar
 
 from attrs import Factory, field, frozen
 
+from ..runtime.message_types import MessageOptions, catalogue_with, declarations_of
 from ..runtime.settings import SettingsError, load, option
 from ..runtime.toml_source import Problem, Source
+from ..wire.declaration import Catalogue, Declaration
 
 T = TypeVar("T")
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,63}", re.ASCII)
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_EVERY_TYPE = "*"
 _WORDS = "small letters, digits and dashes, a letter first"
 
 
@@ -44,6 +47,13 @@ class _Options:
     sends: tuple[str, ...] = ()
     handles: tuple[str, ...] = ()
     subscribes: tuple[str, ...] = ()
+    messages: dict[str, MessageOptions] = Factory(dict)
+
+    def __attrs_post_init__(self) -> None:
+        declarations_of(self.messages)
+        for kind in self.messages:
+            if kind not in self.sends and _EVERY_TYPE not in self.sends:
+                raise ValueError(f"it declares `{kind}` and may not send it; name it under `sends`")
 
 
 @frozen(kw_only=True)
@@ -70,6 +80,8 @@ class Manifest:
     """Types that it may send; `*` for all that are not the broker's own."""
     handles: tuple[str, ...] = ()
     """Types of the server's messages that it may take; `*` likewise."""
+    declarations: tuple[Declaration, ...] = ()
+    """What the messages of its own types look like."""
     subscribes: tuple[str, ...] = ()
     """Topics of the server's notifications that it may hear; `*` for all."""
     settings: dict[str, Any] = field(factory=dict, repr=False)
@@ -96,6 +108,7 @@ class Manifest:
             sends=found.sends,
             handles=found.handles,
             subscribes=found.subscribes,
+            declarations=declarations_of(found.messages),
             settings=found.settings,
         )
 
@@ -128,9 +141,15 @@ def load_manifests(folder: Path) -> tuple[Manifest, ...]:
         except SettingsError as error:
             problems += error.problems
     problems += _conflicts(found)
+    problems += _declared_twice(found)
     if problems:
         raise SettingsError(problems)
     return tuple(found)
+
+
+def catalogue_of(manifests: Iterable[Manifest]) -> Catalogue:
+    """What the messages look like that plugins here may send: the built-in types and those of the manifests."""
+    return catalogue_with(tuple(one for manifest in manifests for one in manifest.declarations))
 
 
 def hosts_of(manifests: Iterable[Manifest]) -> dict[str, tuple[Manifest, ...]]:
@@ -162,6 +181,20 @@ def _conflicts(manifests: Sequence[Manifest]) -> list[Problem]:
                     "the same user, or this one a `host` of its own"
                 )
                 problems.append(Problem(file=other.file, line=_line(other.file), option="user", text=text))
+    return problems
+
+
+def _declared_twice(manifests: Sequence[Manifest]) -> list[Problem]:
+    """One type has one declaration; plugins that share a type leave it to one of them."""
+    problems: list[Problem] = []
+    owners: dict[str, Manifest] = {}
+    for manifest in manifests:
+        for declaration in manifest.declarations:
+            owner = owners.setdefault(declaration.type, manifest)
+            if owner is not manifest:
+                text = f"{owner.file.name} declares it already; keep one of the two"
+                option = f"messages.{declaration.type}"
+                problems.append(Problem(file=manifest.file, option=option, text=text))
     return problems
 
 

@@ -2,7 +2,8 @@
 The way of plugins' messages into the store.
 
 Every batch is checked as soon as it comes: each message on its own, so that one which may not pass is named and the
-others go on. What passed is committed in groups: while one transaction is on its way to the disk, what arrives gathers
+others go on. One of a declared type must be what its declaration says, and is stored so: texts cut, octets as text where text is
+declared. What passed is committed in groups: while one transaction is on its way to the disk, what arrives gathers
 and goes into the next. A lone batch waits for nobody, and a crowd pays for one sync.
 
 The store takes a batch number that is not above the highest it has for one that it knows already. So batches of one
@@ -25,6 +26,8 @@ from twisted.python.failure import Failure
 from ...runtime.database import DatabaseError, DatabaseUnavailable
 from ...runtime.writer import Writer
 from ...wire import cbor
+from ...wire.catalogue import AGENT_MESSAGES
+from ...wire.declaration import Catalogue
 from ...wire.errors import RemoteProtocolError
 from ...wire.local import (
     MALFORMED,
@@ -124,7 +127,9 @@ class Intake:
         clock: IReactorTime,
         now: Callable[[], float],
         limits: IntakeLimits = IntakeLimits(),
+        catalogue: Catalogue = AGENT_MESSAGES,
     ) -> None:
+        self._catalogue = catalogue
         self._store = store
         self._writer = writer
         self._clock = clock
@@ -200,11 +205,11 @@ class Intake:
         """Check up to so many messages of a batch; how many they were, and one for the batch itself."""
         start = arrival.checked
         messages = arrival.send.messages[start : start + most]
-        grant, now = arrival.grant, int(self._now())
+        grant, now, catalogue = arrival.grant, int(self._now()), self._catalogue
         take, refuse = arrival.messages.append, arrival.refused.append
         for index, octets in enumerate(messages, start):
             try:
-                take(check(octets, grant, now))
+                take(check(octets, grant, now, catalogue))
             except RemoteProtocolError as error:
                 refuse(Refusal(index=index, code=error.code, text=str(error)))
         arrival.checked += len(messages)
@@ -306,9 +311,9 @@ class Intake:
                 idle.callback(None)
 
 
-def check(octets: bytes, grant: Grant, now: int) -> NewMessage:
+def check(octets: bytes, grant: Grant, now: int, catalogue: Catalogue = AGENT_MESSAGES) -> NewMessage:
     """
-    A message as a plugin encoded it, as the store wants it.
+    A message as a plugin encoded it, as the store wants it; of a declared type, as its declaration says.
 
     Raises RemoteProtocolError, whose code says why it cannot be stored.
     """
@@ -320,13 +325,19 @@ def check(octets: bytes, grant: Grant, now: int) -> NewMessage:
             f"plugin `{grant.name}` may not send `{kind}`; name it under `sends` in the plugin's manifest, unless it "
             "is one of the broker's own types",
         )
+    operation_id = _operation_id(message) if kind == OPERATION_RESULT else None
+    declaration = catalogue.declarations.get(kind)
+    if declaration is not None:
+        fitted = declaration.fit(message)
+        if fitted is not message:
+            message, octets = fitted, cbor.encode(fitted)
     if "timestamp" in message or "api" in message:
         now, octets = _without_columns(message, now)
     return NewMessage(
         type=kind,
         body=octets,
         timestamp=now,
-        operation_id=_operation_id(message) if kind == OPERATION_RESULT else None,
+        operation_id=operation_id,
     )
 
 

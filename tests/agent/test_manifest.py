@@ -6,8 +6,11 @@ import pytest
 from attrs import frozen
 
 from fieldpost.agent.host import load_plugin
-from fieldpost.agent.manifest import Manifest, hosts_of, load_manifests
+from fieldpost.agent.manifest import Manifest, catalogue_of, hosts_of, load_manifests
 from fieldpost.runtime.settings import SECONDS, SettingsError, option
+from fieldpost.wire.api import NEWEST_SERVER_API
+from fieldpost.wire.declaration import Declaration, Field
+from fieldpost.wire.kinds import INTEGER, TEXT
 
 CONF = Path(__file__).parent.parent.parent / "conf" / "plugins.d"
 MINIMAL = 'module = "acme.plugins:Load"\n'
@@ -59,6 +62,66 @@ def test_a_manifest_says_all_of_it(tmp_path: Path) -> None:
     assert (manifest.sends, manifest.handles) == (("load", "peak"), ("reset",))
     assert manifest.settings == {"interval": "2 min"}
     assert manifest.settings_as(LoadSettings) == LoadSettings(interval=120.0)
+
+
+DECLARED = """
+[messages.load]
+about = "The load."
+
+[messages.load.fields]
+time = { kind = "integer", about = "when" }
+note = { kind = "text", optional = true, nullable = true, at-most = 5, since = "3.3" }
+"""
+
+
+def test_a_manifest_declares_the_types_of_its_plugin(tmp_path: Path) -> None:
+    """The broker checks messages by it, beside those of the built-in types."""
+    manifests = load_manifests(written(tmp_path, load=MINIMAL + 'sends = ["load"]\n' + DECLARED))
+
+    declaration = catalogue_of(manifests).declarations["load"]
+    assert declaration == Declaration(
+        type="load",
+        about="The load.",
+        fields=(
+            Field(name="time", kind=INTEGER, about="when"),
+            Field(name="note", kind=TEXT, required=False, nullable=True, most=5, since=NEWEST_SERVER_API),
+        ),
+    )
+    assert "cpu-usage" in catalogue_of(manifests).declarations
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (DECLARED, "it declares `load` and may not send it; name it under `sends`"),
+        ('sends = ["*"]\n[messages.cpu-usage]\n', "`cpu-usage` is declared already; call yours otherwise"),
+        ('sends = ["*"]\n[messages."a;b"]\n', "'a;b' is no type of message"),
+        (
+            'sends = ["a"]\n[messages.a.fields]\nx = {kind = "txt"}\n',
+            "load.toml:4: messages.a.fields.x.kind: 'txt' is no kind",
+        ),
+        (
+            'sends = ["a"]\n[messages.a.fields]\ntype = {kind = "text"}\n',
+            "`type` is in every message; leave it out",
+        ),
+        ('sends = ["a"]\n[messages.a.fields]\n"x y" = {kind = "text"}\n', "'x y' is no field's name"),
+        ('sends = ["a"]\n[messages.a.fields]\nx = {kind = "integer", at-most = 5}\n', "`at-most` cuts text"),
+    ],
+)
+def test_a_wrong_declaration_is_told(tmp_path: Path, text: str, said: str) -> None:
+    """Before the plugin runs, with the place."""
+    (problem,) = problems(written(tmp_path, load=MINIMAL + text))
+
+    assert said in problem
+
+
+def test_a_type_is_declared_by_one_plugin(tmp_path: Path) -> None:
+    """Two that share a type cannot disagree on it."""
+    text = MINIMAL + 'sends = ["load"]\n' + DECLARED
+
+    assert problems(written(tmp_path, one=text, two=text)) == [
+        "two.toml: messages.load: one.toml declares it already; keep one of the two"
+    ]
 
 
 def test_settings_that_are_not_there_have_their_defaults(tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ import pytest
 import fieldpost.plugins
 import fieldpost.testing
 from fieldpost.agent.host import load_plugin
-from fieldpost.agent.manifest import Manifest, load_manifests
+from fieldpost.agent.manifest import Manifest, catalogue_of, load_manifests
 from fieldpost.plugins import Plugin
 from fieldpost.plugins.declaration import HOOKS, declaration_of
 from fieldpost.runtime.settings import options_of
 from fieldpost.testing import PluginRun
+from fieldpost.wire.errors import Malformed
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "writing-a-plugin.md").read_text()
@@ -39,8 +40,8 @@ def written(tmp_path: Path) -> Iterator[Path]:
         r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
     )
     (tmp_path / "readme_example.py").write_text(readme)
-    (manifest,) = (text for kind, text in BLOCKS if kind == "toml")
-    (tmp_path / "acme-load.toml").write_text(manifest)
+    manifest, declared = (text for kind, text in BLOCKS if kind == "toml")
+    (tmp_path / "acme-load.toml").write_text(manifest + declared)
     sys.path.insert(0, str(tmp_path))
     yield tmp_path
     sys.path.remove(str(tmp_path))
@@ -58,6 +59,16 @@ def test_the_plugin_fits_its_manifest(written: Path) -> None:
 
     assert loaded.declaration.name == "acme-load"
     assert (loaded.settings.interval, loaded.settings.alarm) == (60, 4)
+
+
+def test_what_the_plugin_sends_is_as_it_declares(written: Path) -> None:
+    """The broker would take it."""
+    catalogue = catalogue_of([Manifest.read(written / "acme-load.toml")])
+    message = {"type": "acme-load", "time": 1, "load": 0.5}
+
+    assert catalogue.fit(message) is message
+    with pytest.raises(Malformed, match="`load` must be a number"):
+        catalogue.fit({**message, "load": "high"})
 
 
 def test_the_tests_of_the_plugin_pass(written: Path) -> None:

@@ -9,6 +9,7 @@ from fieldpost.wire import bpickle
 from fieldpost.wire.api import NEWEST_SERVER_API, OLDEST_SERVER_API, ApiLevel
 from fieldpost.wire.catalogue import AGENT_MESSAGES, MAX_RESULT_TEXT, SERVER_MESSAGES, coerce
 from fieldpost.wire.message import BROKER_TYPES
+from tests.wire.catalogue_page import page
 
 CAPTURED = [
     pytest.param(message, ApiLevel.parse(message.get("api", b"3.3")), id=f"{file.stem} {message['type']}")
@@ -73,3 +74,8 @@ def test_a_result_is_cut() -> None:
 def test_all_that_the_broker_takes_is_declared() -> None:
     """The broker's own reactions have their documentation."""
     assert set(BROKER_TYPES) <= SERVER_MESSAGES.declarations.keys() | {"register"}
+
+
+def test_the_page_is_written_from_the_declarations() -> None:
+    """Whoever changes one writes the other: python -m tests.wire.catalogue_page >docs/messages.md"""
+    assert (Path(__file__).parents[2] / "docs" / "messages.md").read_text() == page()

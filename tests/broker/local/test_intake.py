@@ -14,7 +14,9 @@ from fieldpost.broker.local.intake import IntakeLimits, Source, check
 from fieldpost.broker.store.records import NewMessage
 from fieldpost.runtime.database import DatabaseBroken, DatabaseFull
 from fieldpost.wire import cbor
+from fieldpost.wire.declaration import Catalogue, Declaration, Field
 from fieldpost.wire.errors import RemoteProtocolError
+from fieldpost.wire.kinds import INTEGER, TEXT
 from fieldpost.wire.local import (
     MALFORMED,
     MAX_BATCH_MESSAGES,
@@ -430,6 +432,38 @@ def test_wrong_operation(operation: Any) -> None:
 
     with pytest.raises(RemoteProtocolError, match="needs an `operation-id`"):
         check(cbor.encode(message), GRANT, START)
+
+
+DECLARED = Declaration(
+    type="load",
+    fields=(Field(name="note", kind=TEXT, most=5), Field(name="level", kind=INTEGER, required=False)),
+)
+
+
+def test_declared_type() -> None:
+    """A message of a declared type is stored as declared,"""
+    octets = cbor.encode({"type": "load", "note": b"a long note", "more": [1], "timestamp": 5})
+
+    stored = check(octets, GRANT, START, Catalogue.of([DECLARED]))
+
+    assert cbor.decode(stored.body) == {"type": "load", "note": "a lon", "more": [1]}
+    assert stored.timestamp == 5
+
+
+def test_declared_type_as_it_should_be() -> None:
+    """as the plugin encoded it when nothing has to change,"""
+    octets = cbor.encode({"type": "load", "note": "short", "level": 1})
+
+    assert check(octets, GRANT, START, Catalogue.of([DECLARED])).body is octets
+
+
+@pytest.mark.parametrize("fields", [{}, {"note": 1}, {"note": "a", "level": "high"}])
+def test_other_than_declared(fields: dict[str, Any]) -> None:
+    """and refused when it is something else."""
+    with pytest.raises(RemoteProtocolError) as caught:
+        check(cbor.encode({"type": "load", **fields}), GRANT, START, Catalogue.of([DECLARED]))
+
+    assert caught.value.code == MALFORMED
 
 
 @pytest.mark.parametrize("kind", ["register", "resynchronize", "receipt"])
