@@ -147,7 +147,7 @@ def in_process(folder: Path, messages: int, form: str = CBOR_TYPE) -> float:
         api_token=None,
         new_id=lambda: str(uuid.uuid4()),
         new_token=lambda: secrets.token_hex(16).encode(),
-        incarnation=b"measured",
+        new_octets=secrets.token_bytes,
         limits=ParcelLimits(),
     )
 

@@ -11,6 +11,7 @@ from ..runtime.database import open_database, transaction
 from ..runtime.session.topics import Topics
 from ..runtime.writer import Writer
 from ..wire.http import EXCHANGE_PATH
+from ..wire.session.identity import INCARNATION_OCTETS
 from .api import Api
 from .commits import Commits
 from .exchange import Exchange
@@ -27,6 +28,7 @@ from .session.notices import Notices, Watch
 from .session.output import Outputs
 from .session.records import all_twins_txn
 from .session.registry import Registry
+from .session.visit import Desk
 
 APPLICATION_ID = 0x46507365
 """Marks our files: `FPse`."""
@@ -42,12 +44,10 @@ class Server:
     front: Front
     commits: Commits
     exchange: Exchange
-    intake: Intake
     registry: Registry
-    topics: Topics
-    notices: Notices
-    bulletin: Bulletin
     outputs: Outputs
+    desk: Desk
+    """What sessions need."""
     uuid: str
 
 
@@ -71,21 +71,21 @@ def build_server(
     new_id: Callable[[], str],
     new_token: Callable[[], bytes],
     limits: ParcelLimits,
-    incarnation: bytes,
+    new_octets: Callable[[int], bytes],
     window: Window = _WINDOW,
 ) -> Server:
     """
     Join the parts.
 
     `writer` owns the connection from now on; `decoder` runs what takes time and needs no database;
-    `incarnation` are 8 octets that no other start of the server has. Raises DatabaseError.
+    `new_octets` draws so many random ones. Raises DatabaseError.
     """
     uuid = _own_uuid(connection, new_id)
     commits = Commits(connection=connection, writer=writer)
     exchange = Exchange(policy=policy, uuid=uuid, new_id=new_id, new_token=new_token, window=window)
     intake = Intake(exchange=exchange, commits=commits, decoder=decoder, clock=clock, limits=limits)
     twins = all_twins_txn(connection)
-    registry = Registry(commits=commits, clock=clock, incarnation=incarnation, twins=twins)
+    registry = Registry(commits=commits, clock=clock, incarnation=new_octets(INCARNATION_OCTETS), twins=twins)
     topics = Topics(clock=clock)
     watch = Watch.begin(connection)
     notices = Notices(commits=commits, watch=watch, topics=topics, present=registry)
@@ -93,6 +93,16 @@ def build_server(
     outputs = Outputs(clock=clock)
     api = Api(commits=commits, renderer=decoder, clock=clock, presence=registry)
     console = Console(commits=commits, registry=registry, outputs=outputs, bulletin=bulletin, clock=clock)
+    desk = Desk(
+        uuid=uuid,
+        commits=commits,
+        intake=intake,
+        registry=registry,
+        topics=topics,
+        notices=notices,
+        bulletin=bulletin,
+        new_octets=new_octets,
+    )
     guard = bearer_guard(api_token)
     routes = [
         Route("POST", EXCHANGE_PATH, intake.answer),
@@ -104,12 +114,9 @@ def build_server(
         front=Front(routes),
         commits=commits,
         exchange=exchange,
-        intake=intake,
         registry=registry,
-        topics=topics,
-        notices=notices,
-        bulletin=bulletin,
         outputs=outputs,
+        desk=desk,
         uuid=uuid,
     )
 

@@ -1,5 +1,6 @@
 """The server as one service: database, threads and ports, opened and closed in order."""
 
+import random
 import secrets
 import uuid
 from pathlib import Path
@@ -19,6 +20,9 @@ from .errors import StartFailed
 from .listeners import Listeners
 from .parcel import ParcelLimits
 from .policy import Policy
+from .session.certificate import inside_tls
+from .session.door import Doors
+from .session.endpoint import Endpoint, Terms
 from .settings import ServerSettings
 from .site import Site, SiteLimits
 
@@ -51,6 +55,7 @@ class ServerService(Service):
         self._api_token = api_token
         self._listeners = listeners
         self._server: Server | None = None
+        self._endpoint: Endpoint | None = None
         self._connection: Connection | None = None
         self._threads: list[WriterThread] = []
         self._failed: BaseException | None = None
@@ -84,17 +89,20 @@ class ServerService(Service):
 
     @returns_deferred
     async def stopService(self) -> None:
-        """Stop listening, commit what was taken, close the database."""
+        """Stop listening, say goodbye to who has a session, commit what was taken, close the database."""
         super().stopService()
         await self._listeners.close()
+        if self._endpoint is not None:
+            await self._endpoint.drain()
         if self._server is not None:
+            self._server.outputs.stop()
             await self._server.commits.stop()
         for thread in self._threads:
             await thread.stop()
         if self._connection is not None:
             self._connection.close()
 
-    def _open(self) -> Site:
+    def _open(self) -> Site | Doors:
         folder = _made(self._settings.server.state_dir)
         self._connection = open_server_database(str(folder / DATABASE_FILE))
         writer = WriterThread(reactor=self._reactor, name="database")
@@ -111,8 +119,9 @@ class ServerService(Service):
             new_id=lambda: str(uuid.uuid4()),
             new_token=lambda: secrets.token_hex(16).encode(),
             limits=ParcelLimits(octets=intake.max_octets, messages=intake.max_messages),
-            incarnation=secrets.token_bytes(8),
+            new_octets=secrets.token_bytes,
         )
+        self._endpoint = self._session_endpoint(self._server)
         site_limits = SiteLimits(
             body_octets=intake.max_octets,
             all_bodies_octets=limits.all_bodies,
@@ -120,10 +129,30 @@ class ServerService(Service):
             idle=limits.idle,
             request=limits.request,
         )
-        return Site(front=self._server.front, clock=self._reactor, limits=site_limits)
+        site = Site(front=self._server.front, clock=self._reactor, limits=site_limits)
+        if self._endpoint is None:
+            return site
+        return Doors(site=site, host=self._endpoint, clock=self._reactor)
+
+    def _session_endpoint(self, server: Server) -> Endpoint | None:
+        chosen = self._settings.session
+        if not chosen.enabled:
+            return None
+        tls = None
+        if chosen.certificate_file is not None and chosen.key_file is not None:
+            tls = inside_tls(chosen.certificate_file, chosen.key_file, chosen.client_ca_file)
+        terms = Terms(
+            plain=chosen.plain,
+            max_sessions=chosen.max_sessions,
+            ping=chosen.ping,
+            drain=chosen.drain,
+            moved=chosen.moved,
+            max_octets=self._settings.intake.max_octets,
+        )
+        return Endpoint(desk=server.desk, clock=self._reactor, terms=terms, tls=tls, random=random.random)
 
     @returns_deferred
-    async def _listen(self, site: Site) -> None:
+    async def _listen(self, site: Site | Doors) -> None:
         await self._listeners.open(site)
         if self._api_token is None:
             self.log.warn("the API is closed: no `api-token-file` (or `api-token`) is configured")

@@ -26,6 +26,8 @@ from ..intake import Envelope, Intake
 
 EXCHANGE = "exchange"
 PING = "ping"
+BEFORE_REGISTRATION = (EXCHANGE,)
+"""What an agent without identity may ask."""
 CODES = {400: "malformed", 404: "unknown-level", 413: "too-large", 415: "malformed", 503: "unavailable"}
 """Codes of refusals by their HTTP status, which goes along."""
 _INTERNAL = "internal"
@@ -35,19 +37,19 @@ class ExchangeCommand:
     """
     Answers `exchange` for one session.
 
-    `secure_id` is the identity that the session has proved, if any; `taken` hears what came of each exchange.
+    `identity` gives the secure id that the session has proved, if any; `taken` hears what came of each exchange.
     """
 
     def __init__(
         self,
         *,
         intake: Intake,
-        secure_id: bytes | None,
+        identity: Callable[[], bytes | None],
         peer: str,
         taken: Callable[[Outcome], None] = lambda outcome: None,
     ) -> None:
         self._intake = intake
-        self._secure_id = secure_id
+        self._identity = identity
         self._peer = peer
         self._taken = taken
         self._turn = DeferredLock()
@@ -73,7 +75,7 @@ class ExchangeCommand:
             self._turn.release()
 
     def _envelope(self, asked: Asked) -> Envelope:
-        args = asked.args
+        args, secure_id = asked.args, self._identity()
         if asked.data is None:
             raise Malformed("an exchange needs its payload as the command's data")
         return Envelope(
@@ -81,8 +83,8 @@ class ExchangeCommand:
             encoding=CBOR,
             packed=_packed(args.get(b"encoding")),
             level=_level(args.get(b"api")),
-            secure_id=self._secure_id,
-            token=_octets(args, b"token") if self._secure_id is not None else None,
+            secure_id=secure_id,
+            token=_octets(args, b"token") if secure_id is not None else None,
             peer=self._peer,
             quiet=args.get(b"quiet") is True,
         )
@@ -121,11 +123,11 @@ def _refusal(error: Exception) -> Exception:
     return CommandError(CODES.get(refused.status, _INTERNAL), str(refused), **details)
 
 
-def commands_of(exchange: ExchangeCommand, topics: Topics, computer: int | None) -> dict[str, Handler]:
-    """All that an agent may ask; without an identity there are no topics."""
-    found: dict[str, Handler] = {EXCHANGE: exchange, PING: lambda asked: ()}
-    if computer is not None:
-        scope = str(computer)
-        found[SUBSCRIBE] = lambda asked: topics.subscribe(asked, scope)
-        found[WAIT] = lambda asked: topics.wait(asked, scope)
-    return found
+def commands_of(exchange: ExchangeCommand, topics: Topics, scope: Callable[[], str]) -> dict[str, Handler]:
+    """All that an agent may ask; `scope` gives that of its topics, once it is known."""
+    return {
+        EXCHANGE: exchange,
+        PING: lambda asked: (),
+        SUBSCRIBE: lambda asked: topics.subscribe(asked, scope()),
+        WAIT: lambda asked: topics.wait(asked, scope()),
+    }

@@ -19,9 +19,8 @@ from ..json_form import from_json, to_json
 from ..queries import json_body, number, parameters
 from .bulletin import Bulletin
 from .output import TAIL, Callee, Outputs
-from .registry import Registry
+from .registry import EXCHANGE_NOW, Registry
 
-EXCHANGE_NOW = "exchange-now"
 PING_PLUGIN = "ping-plugin"
 MEMBERS: Mapping[str, tuple[str, ...]] = {
     EXCHANGE_NOW: (),

@@ -10,6 +10,7 @@ from its first moment, whatever becomes of it: the number of connections, the id
 takes the connection out of the channel's hands, but stays counted.
 """
 
+from collections.abc import Callable
 from typing import Protocol as TypingProtocol
 from typing import cast
 
@@ -17,15 +18,16 @@ from attrs import frozen
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
+    IHandshakeListener,
     IOpenSSLServerConnectionCreator,
     IProtocol,
     IProtocolNegotiationFactory,
     IReactorTime,
     ITCPTransport,
     ITLSTransport,
+    ITransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -100,34 +102,33 @@ class TurnedAway:
 @frozen
 class Welcome:
     """
-    A session: these octets are the answer, then the protocol has the connection.
+    A session: these octets are the answer, then whatever `begin` makes has the connection.
 
-    With `tls`, TLS starts between the two.
+    With `tls`, TLS begins between the two, and `begin` is called when its handshake is done.
     """
 
     answer: bytes
-    protocol: IProtocol
+    begin: Callable[[ITransport], IProtocol]
     tls: "IOpenSSLServerConnectionCreator | None" = None
 
 
 class Host(TypingProtocol):
     """Who judges what is asked at the door."""
 
-    def receive(self, head: bytes, carrier: Carrier) -> TurnedAway | Welcome:
-        """Answer a header block of ours. Never raises for anything in it."""
+    def receive(self, head: bytes, left: bytes, carrier: Carrier) -> TurnedAway | Welcome:
+        """Answer a header block of ours; `left` is what came behind it. Never raises for anything in either."""
 
     def refuse_early(self, status: int, cause: str) -> bytes:
         """The answer to a head that never became whole."""
 
 
+@implementer(IHandshakeListener)
 class Door(Protocol):
     """
     One connection: at first nobody's, then HTTP's or a session's.
 
     `channel` has the connection as its transport from the start, and hears of its end, whoever has it then.
     """
-
-    log = Logger()
 
     def __init__(self, *, channel: Channel, host: Host, clock: IReactorTime) -> None:
         self._channel = channel
@@ -136,6 +137,7 @@ class Door(Protocol):
         self._gate: Gate | None = Gate()
         self._owner: IProtocol | None = None
         self._deadline: IDelayedCall | None = None
+        self._welcome: Welcome | None = None
 
     def connectionMade(self) -> None:
         """Nobody has asked for anything yet."""
@@ -183,28 +185,30 @@ class Door(Protocol):
 
     def _serve(self, asked: Asked) -> None:
         assert self.transport is not None
-        carrier = carrier_of(self.transport)
-        found = self._host.receive(asked.head, carrier)
+        found = self._host.receive(asked.head, asked.rest, carrier_of(self.transport))
         if isinstance(found, TurnedAway):
             self._turn_away(found.answer)
-        elif found.tls is not None and asked.rest:
-            # Whoever stands between could have put them there (wire 3.6, fault 3; F12).
-            text = "{peer} is cut off: octets came before TLS"
-            self.log.warn(text, peer=carrier.peer)
-            cast(ITCPTransport, self.transport).abortConnection()
-        else:
-            self._begin(found, asked.rest)
-
-    def _begin(self, found: Welcome, rest: bytes) -> None:
-        assert self.transport is not None
+            return
         self._channel.step_aside()
         self.transport.write(found.answer)
-        if found.tls is not None:
+        if found.tls is None:
+            self._begin(found)
+        else:
+            self._welcome = found
+            self._deadline = self._clock.callLater(HEAD_SECONDS, self._cut_off)
             cast(ITLSTransport, self.transport).startTLS(found.tls)
-        self._owner = found.protocol
-        found.protocol.makeConnection(self.transport)
-        if rest:
-            found.protocol.dataReceived(rest)
+
+    def handshakeCompleted(self) -> None:
+        """See IHandshakeListener: TLS has begun, outside or inside."""
+        welcome, self._welcome = self._welcome, None
+        if welcome is not None:
+            self._disarm()
+            self._begin(welcome)
+
+    def _begin(self, welcome: Welcome) -> None:
+        assert self.transport is not None
+        self._owner = welcome.begin(self.transport)
+        self._owner.makeConnection(self.transport)
 
     def _turn_away(self, answer: bytes) -> None:
         assert self.transport is not None

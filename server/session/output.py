@@ -7,7 +7,7 @@ beyond, or waits a while for more. When nobody has looked for a minute the compu
 stored: what must not be lost is in the operation's result.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from attrs import define, field, frozen
@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from ...runtime.session.errors import SessionError
+from ...wire.session.events import Progress
 from ..errors import Refused
 
 TAIL = "tail"
@@ -30,8 +31,15 @@ _OVERLAP = 4_096
 class Callee(Protocol):
     """A computer that can be asked; runtime.session's Peer."""
 
-    def call(self, name: str, args: Any = None, **ways: Any) -> "Deferred[Any]":
-        """Ask. Any: values are the peer's."""
+    def call(
+        self,
+        name: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        on_output: Callable[[str], object] | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> "Deferred[tuple[Any, ...]]":
+        """Ask. Any: values are whatever travels."""
 
 
 @frozen(kw_only=True)
@@ -166,17 +174,13 @@ class Outputs:
             self._forget(operation)
 
 
-def _note(watched: _Watched, progress: Any) -> None:
-    topic = _text(progress.topic)
+def _note(watched: _Watched, progress: Progress) -> None:
+    topic = progress.topic.decode("utf-8", "backslashreplace")
     if progress.position < 0:
         watched.progress.pop(topic, None)
     elif topic in watched.progress or len(watched.progress) < MOST_TOPICS:
         watched.progress[topic] = {"position": progress.position, "total": progress.total}
     watched.changed()
-
-
-def _text(word: bytes | str) -> str:
-    return word if isinstance(word, str) else word.decode("utf-8", "backslashreplace")
 
 
 def _news(kept: str, told: str) -> str:

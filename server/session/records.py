@@ -51,3 +51,9 @@ def all_twins_txn(txn: Connection) -> dict[int, float]:
 def forget_twins_txn(txn: Connection, computer_id: int) -> None:
     """The operator has dealt with them."""
     txn.execute("UPDATE session_record SET twins_seen = NULL WHERE computer = ?", (computer_id,))
+
+
+def find_by_key_txn(txn: Connection, key_name: str) -> int | None:
+    """The computer to which a key is bound."""
+    row = txn.execute("SELECT computer FROM session_record WHERE key_name = ?", (key_name,)).fetchone()
+    return None if row is None else int(row[0])

@@ -23,6 +23,7 @@ from .records import forget_twins_txn, next_sequence_txn, note_twins_txn
 
 REPLACED = "replaced"
 SHUTDOWN = "shutdown"
+EXCHANGE_NOW = "exchange-now"
 REVOKED = "revoked"
 """The operator took the computer's identity away."""
 
@@ -35,6 +36,9 @@ class Line(Callee, Protocol):
 
     def close(self, reason: str, retry_after: int | None = None) -> object:
         """Say goodbye and end."""
+
+    def tell(self, name: str, args: Mapping[str, Any] | None = None) -> object:
+        """Ask for something whose answer nobody waits for. Any: as in `call`."""
 
 
 @frozen(kw_only=True, eq=False)
@@ -85,6 +89,7 @@ class Registry:
         self._twins = dict(twins)
         self._live: dict[int, Entry] = {}
         self._locks: dict[int, DeferredLock] = {}
+        self._expected: dict[int, Line] = {}
         self.incarnation = incarnation
 
     def __len__(self) -> int:
@@ -179,6 +184,14 @@ class Registry:
         if self._live.get(entry.computer) is entry:
             del self._live[entry.computer]
 
+    def expect(self, computer_id: int, line: Line) -> None:
+        """The agent of a computer that waits for approval is there, without identity."""
+        self._expected[computer_id] = line
+
+    def expect_no_more(self, line: Line) -> None:
+        """It is gone."""
+        self._expected = {number: one for number, one in self._expected.items() if one is not line}
+
     def facts(self, computer_id: int) -> dict[str, Any]:
         """What the API shows. Any: JSON."""
         entry = self._live.get(computer_id)
@@ -195,6 +208,9 @@ class Registry:
             forgetting.addErrback(lambda failure: self.log.failure("twins were not forgotten", failure))
         elif not approved and entry is not None:
             entry.line.close(REVOKED)
+        waiting = self._expected.pop(computer_id, None)
+        if approved and waiting is not None:
+            waiting.tell(EXCHANGE_NOW)
 
 
 def _facts(entry: Entry) -> dict[str, Any]:

@@ -127,6 +127,7 @@ class WiredServer:
         self.clock = Clock()
         self.connection = open_server_database(path)
         self._ids = ids or count(1)
+        self._draws = count(1)
         self.server = build_server(
             connection=self.connection,
             writer=writer or InlineWriter(),
@@ -137,7 +138,7 @@ class WiredServer:
             new_id=lambda: f"id-{next(self._ids)}",
             new_token=lambda: f"token-{next(self._ids)}".encode(),
             limits=parcel_limits,
-            incarnation=b"server-1",
+            new_octets=lambda octets: b"%0*d" % (octets, next(self._draws)),
             window=window,
         )
         self.site = Site(front=self.server.front, clock=self.clock, limits=site_limits)

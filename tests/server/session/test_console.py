@@ -31,6 +31,9 @@ class Computer:
     def probe(self) -> "Deferred[bool]":
         return Deferred()
 
+    def tell(self, name: str, args: Any = None) -> None:
+        self.told = name
+
     def close(self, reason: str, retry_after: int | None = None) -> None:
         self.closed = reason
 

@@ -9,7 +9,6 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
-from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from fieldpost.server.session.carrier import Carrier, Cover
@@ -42,13 +41,18 @@ class Host:
         self.heads: list[bytes] = []
         self.carriers: list[Carrier] = []
         self.tape = Tape()
+        self.began = False
         self.tls = tls
         self.lets_in = lets_in
 
-    def receive(self, head: bytes, carrier: Carrier) -> TurnedAway | Welcome:
-        self.heads.append(head)
+    def receive(self, head: bytes, left: bytes, carrier: Carrier) -> TurnedAway | Welcome:
+        self.heads.append(head + left)
         self.carriers.append(carrier)
-        return Welcome(b"<101>", self.tape, self.tls) if self.lets_in else TurnedAway(b"<404>")
+        return Welcome(b"<101>", self.begin, self.tls) if self.lets_in else TurnedAway(b"<404>")
+
+    def begin(self, transport: Any) -> Tape:
+        self.began = True
+        return self.tape
 
     def refuse_early(self, status: int, cause: str) -> bytes:
         return f"<{status} {cause}>".encode()
@@ -180,13 +184,13 @@ def test_session() -> None:
 
     connected.send(HEAD[:40])
     assert connected.written == b""
-    connected.send(HEAD[40:] + b"early")
-    connected.send(b", later")
+    connected.send(HEAD[40:])
+    connected.send(b"later")
     connected.lose()
 
     assert connected.host.heads == [HEAD]
     assert connected.written == b"<101>"
-    assert connected.host.tape.heard == b"early, later"
+    assert connected.host.tape.heard == b"later"
     assert connected.host.tape.lost
 
 
@@ -216,26 +220,48 @@ def test_session_counts_as_a_connection() -> None:
 
 
 def test_tls_begins_behind_the_answer() -> None:
-    """The answer is plain, what follows is not."""
+    """The answer is plain, what follows is not; the session begins when the handshake is done."""
     connected = Connected(Host(tls=object()))
 
     connected.send(HEAD)
-
     assert connected.written == b"<101><TLS>"
+    assert not connected.host.began
+    connected.door.handshakeCompleted()
+    connected.send(b"hello")
+
+    assert connected.host.tape.heard == b"hello"
+    assert connected.clock.getDelayedCalls() == []
 
 
-@pytest.mark.conformance("F12")
-def test_octets_before_tls() -> None:
-    """Octets that somebody put before the TLS that begins inside are never taken for the client's."""
+def test_tls_that_does_not_begin() -> None:
+    """A handshake that is not done after 20 seconds is cut off."""
     connected = Connected(Host(tls=object()))
+    connected.send(HEAD)
 
-    with capturedLogs() as events:
-        connected.send(HEAD + b"x")
+    connected.clock.advance(20)
 
     assert connected.transport.disconnected
-    assert connected.written == b""
-    assert not connected.host.tape.heard
-    assert any("before TLS" in event["log_format"] for event in events if event.get("log_format"))
+    assert not connected.host.began
+
+
+def test_tls_outside() -> None:
+    """The handshake of a listener's own TLS means nothing to the door."""
+    connected = Connected()
+
+    connected.door.handshakeCompleted()
+    connected.send(HEAD)
+
+    assert connected.host.began
+
+
+def test_octets_behind_the_head_are_judged() -> None:
+    """What came too early is the host's to refuse."""
+    connected = Connected(Host(lets_in=False))
+
+    connected.send(HEAD + b"x")
+
+    assert connected.host.heads == [HEAD + b"x"]
+    assert connected.written == b"<404>"
 
 
 def test_turned_away() -> None:

@@ -1,6 +1,5 @@
 """Whoever looks sees what an operation writes while it runs, and nobody's looking costs more than its bound."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +10,11 @@ from fieldpost.runtime.session.errors import SessionLost
 from fieldpost.server.errors import Refused
 from fieldpost.server.session import output
 from fieldpost.server.session.output import KEPT_CHARACTERS, Look, Outputs
+from fieldpost.wire.session.events import Progress
+
+
+def progress(position: int) -> Progress:
+    return Progress(1, b"packages", position, 10, None, None)
 
 
 class Computer:
@@ -103,10 +107,10 @@ def test_progress(watching: Watching) -> None:
     computer = watching.tailing()
     found = watching.look(wait=30)
 
-    computer.progress(SimpleNamespace(topic=b"packages", position=3, total=10))
+    computer.progress(progress(3))
 
     assert found[0].progress == {"packages": {"position": 3, "total": 10}}
-    computer.progress(SimpleNamespace(topic=b"packages", position=-1, total=10))
+    computer.progress(progress(-1))
     assert watching.look()[0].progress == {}
 
 

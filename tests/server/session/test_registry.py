@@ -26,6 +26,7 @@ class Line:
 
     def __init__(self) -> None:
         self.closed: str | None = None
+        self.told = ""
         self.probes: list[Deferred[bool]] = []
 
     def probe(self) -> "Deferred[bool]":
@@ -34,6 +35,9 @@ class Line:
 
     def call(self, name: str, args: Any = None, **ways: Any) -> "Deferred[Any]":
         raise AssertionError(name)
+
+    def tell(self, name: str, args: Any = None) -> None:
+        self.told = name
 
     def close(self, reason: str, retry_after: int | None = None) -> None:
         self.closed = reason
@@ -258,3 +262,19 @@ def test_twins_are_dealt_with(place: Place) -> None:
 
     assert place.registry.facts(1)["twins-seen"] is None
     assert all_twins_txn(place.connection) == {}
+
+
+def test_approved_while_it_waits(place: Place) -> None:
+    """An agent that waits for approval is told to exchange when it comes, once."""
+    line, other = Line(), Line()
+    place.registry.expect(2, line)
+    place.registry.expect(1, other)
+    place.registry.expect_no_more(other)
+
+    place.registry.decided(2, approved=True)
+    assert line.told == "exchange-now"
+    line.told = ""
+    place.registry.decided(2, approved=True)
+    place.registry.decided(1, approved=True)
+
+    assert (line.told, other.told) == ("", "")
