@@ -149,6 +149,29 @@ def check(named: Path | None, file: Path) -> int:
     return 0
 
 
+@config.command("import-landscape")
+@click.argument("theirs", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it there, into a new file. [default: the standard output]",
+)
+@_exits
+def import_landscape(theirs: Path, output: Path | None) -> int:
+    """Turn the client.conf of a landscape-client into a configuration of ours; say what became of each option."""
+    from .landscape_import import import_landscape as read
+    from .landscape_import import write_new
+
+    imported = read(theirs)
+    if output is None:
+        click.echo(imported.toml(), nl=False)
+    else:
+        write_new(output, imported.toml())
+    for note in imported.notes:
+        click.echo(str(note), err=True)
+    return 0
+
+
 @main.group()
 def plugin() -> None:
     """The plugins."""
