@@ -1,0 +1,173 @@
+"""
+The exchange over the session, and by POST whenever there is none.
+
+The same payload goes either way, and the server takes it by the same rules; so the two may be mixed from one exchange to
+the next. When a session ends under an exchange, nobody knows whether the server took it. It is repeated by POST at once:
+its messages are numbered, so those that were taken are passed over; its token may have been seen, and one that is seen
+twice is the mark of a clone, so it stays behind (docs/decisions/0003-repeated-post.md).
+
+What is given in order arrives in order, also when a session breaks under several: while one of them goes by POST, those
+behind it do too.
+"""
+
+from typing import Any, NoReturn, Protocol
+
+from attrs import evolve
+from twisted.internet.defer import CancelledError, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from ...runtime.session.errors import CallCancelled, CommandFailed, SessionError
+from ...runtime.session.peer import Peer
+from ...runtime.writer import Writer
+from ...wire.cbor import Limits, decode, encode
+from ...wire.compression import GZIP, deflate
+from ...wire.errors import LocalProtocolError, RemoteProtocolError
+from ...wire.payload import ServerPayload
+from ..carriage.answers import MAX_RETRY_AFTER
+from ..carriage.transport import Answered, Refused, Reply, Request, Transport, Unreachable
+from ..carriage.wording import printable
+
+EXCHANGE = "exchange"
+DEPTH = 4
+"""Exchanges that may be under way over a session."""
+LARGE_OCTETS = 64 * 1024
+"""Payloads that are worth packing, though nothing but the line is slow."""
+_UNKNOWN = "unknown-command"
+
+
+class Sessions(Protocol):
+    """Where there may be a session."""
+
+    def peer_as(self, secure_id: bytes | None) -> Peer | None:
+        """The server, over a session in this name."""
+
+
+class Fallback(Transport, Protocol):
+    """The other way."""
+
+    async def stop(self) -> None:
+        """End what is under way."""
+
+
+class SessionTransport:
+    """A Transport over whichever session there is. `within`: seconds that an answer may take."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        sessions: Sessions,
+        fallback: Fallback,
+        worker: Writer,
+        clock: IReactorTime,
+        within: float,
+        max_answer_octets: int,
+    ) -> None:
+        self._sessions = sessions
+        self._fallback = fallback
+        self._worker = worker
+        self._clock = clock
+        self._within = within
+        self._max_answer_octets = max_answer_octets
+        self._posting = 0
+        self._name: bytes | None = None
+
+    @property
+    def depth(self) -> int:
+        """See Transport."""
+        if self._posting or self._sessions.peer_as(self._name) is None:
+            return self._fallback.depth
+        return DEPTH
+
+    async def exchange(self, request: Request) -> Reply:
+        """See Transport."""
+        self._name = request.secure_id
+        if self._has_session(request):
+            reply = await self._converse(request)
+            if reply is not None:
+                return reply
+            request = evolve(request, token=None)
+        self._posting += 1
+        try:
+            return await self._fallback.exchange(request)
+        finally:
+            self._posting -= 1
+
+    async def stop(self) -> None:
+        """End what is under way by POST; the session is its keeper's."""
+        await self._fallback.stop()
+
+    def _has_session(self, request: Request) -> bool:
+        return not self._posting and self._sessions.peer_as(request.secure_id) is not None
+
+    async def _converse(self, request: Request) -> Reply | None:
+        """None: it has to go the other way."""
+        octets, is_packed = await self._worker.run(_pack, request)
+        peer = self._sessions.peer_as(request.secure_id)
+        if peer is None or self._posting:
+            return None
+        answer = peer.call(EXCHANGE, _arguments(request, is_packed), data=octets)
+        answer.addTimeout(self._within, self._clock, _give_up)
+        try:
+            values = await answer
+        except CommandFailed as error:
+            return None if error.code == _UNKNOWN else _refused(error)
+        except TimeoutError:
+            return Unreachable(
+                reason=f"the server did not answer over the session within {self._within:g} s; see its log"
+            )
+        except CallCancelled as error:
+            raise CancelledError from error
+        except (SessionError, LocalProtocolError) as error:
+            self.log.info("an exchange goes by POST: {reason}", reason=str(error))
+            return None
+        return await self._worker.run(_read, values, self._max_answer_octets)
+
+
+def _give_up(_: object, seconds: float) -> NoReturn:
+    raise TimeoutError(f"no answer within {seconds:g} s")
+
+
+def _pack(request: Request) -> tuple[bytes, bool]:
+    """In the worker: the payload, and whether it is packed."""
+    plain = encode(request.payload.to_map())
+    if len(plain) < LARGE_OCTETS:
+        return plain, False
+    packed = deflate(plain)
+    return (packed, True) if len(packed) < len(plain) else (plain, False)
+
+
+def _arguments(request: Request, is_packed: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {"api": bytes(request.payload.server_api)}
+    if request.token is not None:
+        found["token"] = request.token
+    if is_packed:
+        found["encoding"] = GZIP.encode()
+    return found
+
+
+def _read(values: tuple[Any, ...], limit: int) -> Reply:
+    """In the worker: what the server says."""
+    octets = values[0] if len(values) == 1 else None
+    if type(octets) is not bytes:
+        return Unreachable(reason=f"the server's answer is no payload; {_SPOILT}")
+    try:
+        return Answered(payload=ServerPayload.from_map(decode(octets, Limits(octets=limit))))
+    except RemoteProtocolError as error:
+        return Unreachable(reason=f"the server's answer cannot be used: {printable(str(error))}; {_SPOILT}")
+
+
+_SPOILT = "see the server's log, and check that server and agent are of versions that go together"
+
+
+def _refused(error: CommandFailed) -> Refused:
+    """A command error with the status that a POST would have had."""
+    status, after = error.details.get("status"), error.details.get("retry_after")
+    is_wish = isinstance(after, int | float) and after > 0
+    return Refused(
+        status=status if type(status) is int else 503,
+        reason=printable(error.text or error.code, 600),
+        retry_after=min(float(after or 0), MAX_RETRY_AFTER) if is_wish else None,
+    )
