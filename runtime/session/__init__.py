@@ -1,0 +1,1 @@
+"""What both ends of a session build on: the connection, calls and their answers, subscriptions."""

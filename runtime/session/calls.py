@@ -1,0 +1,284 @@
+"""
+Our calls to the peer, and what comes back for them.
+
+Whatever comes is handled in the order in which it came, and callbacks run before the next is looked at: a value that
+the peer sent before an answer is seen before it (spec/wire.md Z20, Z21). A call is forgotten before its Deferred fires,
+so a callback may make the next call, and a second answer finds nobody (N9, N10).
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ...wire.cbor import Value
+from ...wire.errors import LocalProtocolError
+from ...wire.session.events import Aborted, Failed, Map, Output, Progress, Responded
+from ...wire.session.outcome import Busy
+from .errors import CallCancelled, CommandFailed, SessionLost, TooManyCalls
+from .later import deferred_of
+
+Args = Mapping[str, Value] | Mapping[bytes, Value]
+OnValue = Callable[[Value], object]
+"""Takes a value when it comes; where it gives a Deferred or a coroutine, the peer is held back until that is done."""
+OnOutput = Callable[[str], object]
+OnProgress = Callable[[Progress], object]
+
+MAX_WAITING = 1_000
+"""Calls that wait here because the peer has as many of ours as it takes."""
+MAX_GATHERED = 64 * 1024 * 1024
+"""Octets of an answer that is kept until it is whole."""
+
+
+class Asking(Protocol):
+    """What calls need of a session."""
+
+    def request(self, name: bytes, args: Map, *, data: bytes | None, now: float) -> int:
+        """Ask the peer."""
+
+    def cancel(self, request: int, reason: bytes | None = None) -> None:
+        """Take it back."""
+
+    def consume(self, request: int, octets: int) -> None:
+        """Let the peer send as much again."""
+
+
+class _Call:
+    __slots__ = ("answer", "gathered", "on_output", "on_progress", "on_value", "request", "values")
+
+    def __init__(
+        self, on_value: OnValue | None, on_output: OnOutput | None, on_progress: OnProgress | None
+    ) -> None:
+        self.on_value = on_value
+        self.on_output = on_output
+        self.on_progress = on_progress
+        self.request = 0
+        """0 while it waits for its turn."""
+        self.values: list[Value] | None = None
+        self.gathered = 0
+        self.answer: Deferred[tuple[Value, ...]]
+
+
+class Stream:
+    """An answer that stays open: `on_value` has its values until it ends."""
+
+    def __init__(self, ended: "Deferred[Any]") -> None:
+        self.ended = ended
+        """Fires with None when the peer ends it; fails as a call does."""
+        ended.addCallback(lambda _: None)
+
+    def cancel(self) -> None:
+        """No more of it: `ended` fails with CallCancelled, and nothing is told after this."""
+        self.ended.cancel()
+
+
+class Calls:
+    """All calls of one side that have no answer yet."""
+
+    def __init__(
+        self, *, session: Asking, now: Callable[[], float], wake: Callable[[], object], log: Logger
+    ) -> None:
+        self._session = session
+        self._now = now
+        self._wake = wake
+        self._log = log
+        self._asked: dict[int, _Call] = {}
+        self._waiting: deque[tuple[_Call, bytes, Map, bytes | None]] = deque()
+        self._lost: SessionLost | None = None
+
+    def __len__(self) -> int:
+        return len(self._asked) + len(self._waiting)
+
+    def call(
+        self,
+        name: str,
+        args: Args | None,
+        data: bytes | None,
+        on_value: OnValue | None,
+        on_output: OnOutput | None,
+        on_progress: OnProgress | None,
+    ) -> "Deferred[tuple[Value, ...]]":
+        """See Peer.call."""
+        if self._lost is not None:
+            return fail(self._lost)
+        call = _Call(on_value, on_output, on_progress)
+        call.answer = Deferred(lambda _: self._cancel(call))
+        asking = name.encode()
+        keyed = _keyed(args)
+        try:
+            if self._waiting or not self._ask(call, asking, keyed, data):
+                self._wait(call, asking, keyed, data)
+        except (LocalProtocolError, TooManyCalls):
+            return fail()
+        return call.answer
+
+    def _ask(self, call: _Call, name: bytes, args: Map, data: bytes | None) -> bool:
+        """Whether the peer takes one more."""
+        try:
+            call.request = request = self._session.request(name, args, data=data, now=self._now())
+        except Busy:
+            return False
+        self._asked[request] = call
+        self._wake()
+        return True
+
+    def _wait(self, call: _Call, name: bytes, args: Map, data: bytes | None) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            raise TooManyCalls(f"{MAX_WAITING} calls wait for their turn already; let some end first")
+        self._waiting.append((call, name, args, data))
+
+    def resume(self) -> None:
+        """There may be room: let those who wait have their turn."""
+        while self._waiting:
+            call, name, args, data = self._waiting[0]
+            try:
+                if not self._ask(call, name, args, data):
+                    return
+                self._waiting.popleft()
+            except LocalProtocolError:
+                self._waiting.popleft()
+                call.answer.errback(Failure())
+
+    def _cancel(self, call: _Call) -> None:
+        if not call.request:
+            self._waiting = deque(entry for entry in self._waiting if entry[0] is not call)
+        elif self._asked.pop(call.request, None) is not None:
+            self._drop(call.request)
+        call.answer.errback(Failure(CallCancelled("the call was taken back")))
+
+    def _drop(self, request: int) -> None:
+        """Take a call back from the peer; its answer may lie behind what is handled now."""
+        with suppress(LocalProtocolError):
+            self._session.cancel(request)
+        self.resume()
+        self._wake()
+
+    # What comes
+
+    def responded(self, event: Responded) -> None:
+        """Values of an answer."""
+        request = event.request
+        call = self._asked.get(request)
+        if call is None:
+            self._session.consume(request, event.octets)
+            return
+        if call.on_value is not None:
+            self._stream(call, call.on_value, event)
+            values: tuple[Value, ...] = ()
+        else:
+            if event.octets:
+                self._session.consume(request, event.octets)
+            values = event.values if event.end and call.values is None else self._gather(call, event)
+        if event.end and self._asked.pop(request, None) is call:
+            if self._waiting:
+                self.resume()
+            call.answer.callback(values)
+
+    def _gather(self, call: _Call, event: Responded) -> tuple[Value, ...]:
+        if call.values is None:
+            call.values = []
+        call.values += event.values
+        call.gathered += event.octets
+        if call.gathered > MAX_GATHERED and not event.end:
+            self._give_up(
+                call, CommandFailed("too-large", f"an answer of more than {MAX_GATHERED} octets", {})
+            )
+        return tuple(call.values) if event.end else ()
+
+    def _give_up(self, call: _Call, error: Exception) -> None:
+        del self._asked[call.request]
+        self._drop(call.request)
+        call.answer.errback(Failure(error))
+
+    def _stream(self, call: _Call, on_value: OnValue, event: Responded) -> None:
+        later = []
+        for value in event.values:
+            if self._asked.get(event.request) is not call:  # it was cancelled from within
+                break
+            try:
+                doing = deferred_of(on_value(value))
+            except Exception:  # noqa: BLE001 - it is logged; what else comes is not to suffer (N20)
+                self._log.failure("a value of an answer could not be handled")
+            else:
+                if doing is not None:
+                    later.append(doing)
+        self._consume_after(later, event)
+
+    def _consume_after(self, later: "list[Deferred[Any]]", event: Responded) -> None:
+        """Any: what a handler's Deferred fires with is nobody's."""
+        left = len(later)
+
+        def done(_: object) -> None:
+            nonlocal left
+            left -= 1
+            if left <= 0 and event.octets and self._lost is None:
+                self._session.consume(event.request, event.octets)
+                self._wake()
+
+        for doing in later:
+            doing.addErrback(lambda failure: self._log.failure("a value could not be handled", failure))
+            doing.addBoth(done)
+        if not later:
+            done(None)
+
+    def failed(self, event: Failed) -> None:
+        """The peer refused a call."""
+        call = self._asked.pop(event.request, None)
+        if call is not None:
+            self.resume()
+            error = event.error
+            call.answer.errback(Failure(CommandFailed(_text(error.code), error.text, _named(error.details))))
+
+    def output(self, event: Output) -> None:
+        """Text about a call."""
+        call = self._asked.get(event.request)
+        if call is not None and call.on_output is not None:
+            call.on_output(" ".join(atom.text for atom in event.atoms))
+
+    def progress(self, event: Progress) -> None:
+        """How far a call is."""
+        call = self._asked.get(event.request)
+        if call is not None and call.on_progress is not None:
+            call.on_progress(event)
+
+    def aborted(self, event: Aborted, lost: SessionLost) -> bool:
+        """A call will have no answer; whether it is ours."""
+        call = self._asked.pop(event.request, None)
+        if call is not None:
+            call.answer.errback(Failure(lost))
+        return call is not None
+
+    def close(self, lost: SessionLost) -> None:
+        """The session ends: nothing new begins, and what has not begun never will."""
+        self._lost = lost
+        waiting, self._waiting = self._waiting, deque()
+        for call, *_ in waiting:
+            if not call.answer.called:  # one that failed may have cancelled others
+                call.answer.errback(Failure(lost))
+
+    def lose(self, lost: SessionLost) -> None:
+        """There is no session any more: whatever has no answer fails, once."""
+        self.close(lost)
+        asked, self._asked = self._asked, {}
+        for call in asked.values():
+            if not call.answer.called:
+                call.answer.errback(Failure(lost))
+
+
+def _keyed(args: Args | None) -> Map:
+    """Maps travel with octets for keys."""
+    if not args:
+        return {}
+    return {key.encode() if isinstance(key, str) else key: value for key, value in args.items()}
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode("utf-8", "backslashreplace")
+
+
+def _named(details: Map) -> dict[str, Value]:
+    return {_text(key).replace("-", "_"): value for key, value in details.items()}
