@@ -19,7 +19,6 @@ from fieldpost.wire.session.session import Session
 
 CLIENT_LIFE = b"client-1"
 SERVER_LIFE = b"server-1"
-START = 1_000.0
 
 
 class Wire(StringTransport):
@@ -101,9 +100,9 @@ class Pair:
         capacity: int | None = None,
         decides: bool = True,
         opens: bool = True,
+        clock: Clock | None = None,
     ) -> None:
-        self.clock = Clock()
-        self.clock.advance(START)
+        self.clock = clock or Clock()
         self.offers: list[tuple[Peer, Offered]] = []
         self._decides = decides
         self.client_end = self._make_end(Role.CLIENT, client or {}, client_limits or Limits(), capacity)
