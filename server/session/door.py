@@ -192,7 +192,7 @@ class Door(Protocol):
         self._channel.step_aside()
         self.transport.write(found.answer)
         if found.tls is None:
-            self._begin(found)
+            self._begin(found, asked.rest)
         else:
             self._welcome = found
             self._deadline = self._clock.callLater(HEAD_SECONDS, self._cut_off)
@@ -205,10 +205,13 @@ class Door(Protocol):
             self._disarm()
             self._begin(welcome)
 
-    def _begin(self, welcome: Welcome) -> None:
+    def _begin(self, welcome: Welcome, early: bytes = b"") -> None:
+        """Nothing that came before TLS ever gets here: the host refuses it."""
         assert self.transport is not None
         self._owner = welcome.begin(self.transport)
         self._owner.makeConnection(self.transport)
+        if early:
+            self._owner.dataReceived(early)
 
     def _turn_away(self, answer: bytes) -> None:
         assert self.transport is not None

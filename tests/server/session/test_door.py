@@ -184,13 +184,13 @@ def test_session() -> None:
 
     connected.send(HEAD[:40])
     assert connected.written == b""
-    connected.send(HEAD[40:])
+    connected.send(HEAD[40:] + b"early, ")
     connected.send(b"later")
     connected.lose()
 
-    assert connected.host.heads == [HEAD]
+    assert connected.host.heads == [HEAD + b"early, "]
     assert connected.written == b"<101>"
-    assert connected.host.tape.heard == b"later"
+    assert connected.host.tape.heard == b"early, later"
     assert connected.host.tape.lost
 
 
