@@ -13,7 +13,7 @@ have limits of their own, and what follows the decision in the same piece has th
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from ..errors import LocalProtocolError, Malformed
+from ..errors import LocalProtocolError, Malformed, RemoteProtocolError
 from .agreement import (
     Agreement,
     Closed,
@@ -27,12 +27,14 @@ from .agreement import (
     SessionEvent,
 )
 from .decision import (
-    MAX_DECISION_OCTETS,
+    VERSION,
     Decision,
     Refusal,
     decision_map,
     read_decision,
 )
+from .early import Early
+from .encodings import NAMES
 from .events import (
     Aborted,
     Broken,
@@ -45,9 +47,9 @@ from .events import (
     Requested,
     Settings,
 )
-from .frame import HEADER_OCTETS, Frame, Framer, FrameTooLarge, FrameType
+from .frame import Framer, FrameTooLarge
 from .handshake import Handshake, limits_from
-from .hello import CREDIT, MAX_HELLO_OCTETS, PUSH, Hello, hello_map, proof_map, read_hello, read_proof
+from .hello import CREDIT, PUSH, Hello, hello_map, proof_map, read_hello, read_proof
 from .identity import Evidence, Role
 from .keepalive import Keepalive
 from .limits import Limits
@@ -63,17 +65,6 @@ TIMEOUT, LOST, DEAD, SLOW = "timeout", "lost", "dead", "slow"
 CLOSING = "closing"
 """Why a request that still waited is aborted when the session ends."""
 NOT_REGISTERED = "not-registered"
-_EARLY = frozenset(
-    {
-        FrameType.HELLO,
-        FrameType.DECISION,
-        FrameType.ERROR,
-        FrameType.PING,
-        FrameType.CLOSE,
-        FrameType.EXTENSION,
-    }
-)
-"""Frames that may come before there is a session."""
 AnyEvent = Event | SessionEvent
 
 
@@ -115,10 +106,8 @@ class Session:
         self._handshake = Handshake(
             role=role, us=us, limits=limits, evidence=evidence, master_secret=master_secret
         )
-        self._framer = Framer(MAX_HELLO_OCTETS)
-        self._early = bytearray()
-        self._heard = {FrameType.HELLO: MAX_HELLO_OCTETS, FrameType.DECISION: MAX_DECISION_OCTETS}
-        """Octets that may still come of each."""
+        self._early = Early()
+        self._framer = Framer(limits.frame)
         self._reactor = Reactor(role, limits=limits, peer_limits=Limits(), most_settings=2)
         self._waiting = Waiting(role, waiting)
         self._has_proved = not us.announces_proof
@@ -173,8 +162,7 @@ class Session:
         if self._keepalive is not None:
             self._keepalive.heard(now)
         if state in HANDSHAKE:
-            self._early += octets
-            self._receive_early()
+            self._receive_early(octets)
         else:
             self._receive_frames(octets)
         return self._take_events()
@@ -194,7 +182,7 @@ class Session:
         """When to call `tick`; None once it is over."""
         if self._machine.state is State.CLOSED:
             return None
-        if self.unsent > self._limits.unsent_close:
+        if self._is_drained() or self.unsent > self._limits.unsent_close:
             return self._now
         times = [self._deadline, self._reactor.next_deadline()]
         if self._keepalive is not None:
@@ -244,34 +232,18 @@ class Session:
 
     # Frames
 
-    def _receive_early(self) -> None:
+    def _receive_early(self, octets: bytes) -> None:
         early = self._early
-        while self.state in HANDSHAKE and len(early) >= HEADER_OCTETS:
-            size = HEADER_OCTETS + int.from_bytes(early[:3], "little")
-            if size > HEADER_OCTETS + MAX_HELLO_OCTETS:
-                self._break("frame-too-large", f"a frame of {size} octets before there is a session")
-            elif len(early) < size:
-                return
-            else:
-                (frame,) = self._framer.feed(bytes(early[:size]))
-                del early[:size]
-                self._receive_early_frame(frame)
-        rest = bytes(early) if self.state not in HANDSHAKE else b""
-        if rest:
-            early.clear()
-            self._receive_frames(rest)
-
-    def _receive_early_frame(self, frame: Frame) -> None:
-        if frame.type not in _EARLY:
-            self._break("early-frame", f"a frame of type {frame.type} before there is a session")
-            return
-        if frame.type in self._heard:
-            kind = FrameType(frame.type)
-            self._heard[kind] -= len(frame.payload)
-            if self._heard[kind] < 0:
-                self._break("frame-too-large", f"the {kind.name.lower()} is too long")
-                return
-        self._absorb_all(self._reactor.receive(frame, self._now))
+        early.feed(octets)
+        try:
+            while self.state in HANDSHAKE and (frame := early.next()) is not None:
+                self._absorb_all(self._reactor.receive(frame, self._now))
+        except RemoteProtocolError as error:
+            self._break(error.code, str(error))
+        if self.state not in HANDSHAKE:
+            rest = early.take_rest()
+            if rest and self.state is not State.CLOSED:
+                self._receive_frames(rest)
 
     def _receive_frames(self, octets: bytes) -> None:
         reactor, now = self._reactor, self._now
@@ -358,7 +330,13 @@ class Session:
         self._open(self._handshake.agree(decision))
 
     def send_proof(self, proof: bytes) -> None:
-        """Show the peer that we are who we say; once, when its hello is here, and only if it was announced."""
+        """
+        Show the peer that we are who we say; once, when its hello is here, and only if it was announced.
+
+        Raises LocalProtocolError otherwise. Nothing happens when it is over already.
+        """
+        if self.state is State.CLOSED:
+            return
         if self._has_proved or self.state not in HANDSHAKE or self.peer_hello is None:
             raise LocalProtocolError("a proof goes out once, after the peer's hello, and only when announced")
         self._has_proved = True
@@ -387,9 +365,11 @@ class Session:
 
         `connection` is our incarnation and the number of this connection; `session` is for logs; `allowed` are the
         commands that the peer may call, None for all: others get the command error `not-registered`. Raises
-        LocalProtocolError when there is nothing to decide.
+        LocalProtocolError when there is nothing to decide. Nothing happens when it is over already.
         """
         self._now = now
+        if self.state is State.CLOSED:
+            return []
         if not self._has_proved:
             raise LocalProtocolError("our own proof was announced and has to be sent before the decision")
         self._machine.make(Move.DECIDE)
@@ -413,10 +393,10 @@ class Session:
         return self._take_events()
 
     def _refuse(self, refusal: Refusal) -> None:
-        """The master says why in a decision; versions that do not meet the other need not be told; else a goodbye."""
+        """The master says why in a decision; ranges that do not meet the other sees for itself; else a goodbye."""
         if self.peer_hello is not None and self.is_master:
             self._reactor.decision(decision_map(refusal))
-        elif refusal.versions is None:
+        elif self.state is not State.GREETING or refusal.code != VERSION:
             self._reactor.close({b"reason": refusal.code.encode("ascii", "replace")})
         self._finish(_refused(refusal, by_peer=False))
 
@@ -427,11 +407,12 @@ class Session:
             interval=interval, dead_after=dead_after, now=self._now, random=self._random
         )
         self._deadline = None
-        self._framer.limit = self._limits.frame
         reactor = self._reactor
         reactor.peer_limits = limits_from(agreement.peer)
         reactor.codec = CODECS[agreement.codec.encode()]
-        reactor.encoding = agreement.encodings[0].encode() if agreement.encodings else None
+        reactor.encoding = next(
+            (name for name in map(str.encode, agreement.encodings) if name in NAMES), None
+        )
         reactor.credit = CREDIT in agreement.capabilities
         self._out.append(Opened(agreement=agreement))
         self._flush()
@@ -475,22 +456,29 @@ class Session:
         self._finish_when_drained()
 
     def _absorb_goodbye(self, event: PeerClosed) -> None:
-        reason = event.reason.decode("ascii", "replace")
+        reason = _word(event.reason) or "goodbye"
+        after = None if event.retry_after is None else max(0, event.retry_after)
         if self.state in HANDSHAKE:
             text = f"the peer said goodbye before there was a session: {reason}"
-            self._finish(Refused(code=reason, text=text, retry_after=event.retry_after, by_peer=True))
+            self._finish(Refused(code=reason, text=text, retry_after=after, by_peer=True))
             return
         self._heard_goodbye = True
         self._out.append(event)
-        location = event.location.decode("ascii", "replace") if event.location else None
-        end = Closed(reason=reason, by_peer=True, retry_after=event.retry_after, location=location)
+        location = _word(event.location) if event.location else None
+        end = Closed(reason=reason, by_peer=True, retry_after=after, location=location)
         self._end = self._end or end
         self._say_goodbye(reason)
         self._start_closing()
 
+    def _is_drained(self) -> bool:
+        """Whether both said goodbye and nothing runs any more."""
+        reactor = self._reactor
+        return (
+            self.state is State.CLOSING and self._heard_goodbye and not reactor.active + reactor.outstanding
+        )
+
     def _finish_when_drained(self) -> None:
-        idle = not self._reactor.active and not self._reactor.outstanding and not self._waiting
-        if self.state is State.CLOSING and idle and self._heard_goodbye:
+        if self._is_drained():
             self._finish(self._end or Closed(reason=LOST))
 
     def _finish(self, end: Refused | Closed | Broken) -> None:
@@ -501,7 +489,7 @@ class Session:
         self._out += [Aborted(event.request, text) for event in ended if type(event) is Aborted]
         self._out += [Aborted(request, text) for request in self._waiting.clear()]
         self._out.append(end)
-        self._early.clear()
+        self._early.take_rest()
 
     def _break(self, code: str, text: str) -> None:
         """The peer broke a rule."""
@@ -535,7 +523,7 @@ class Session:
         if self.role is Role.CLIENT and not self._has(PUSH):
             self._break("push-not-agreed", f"request {event.request} without the capability `push`")
         elif self._allowed is not None and event.name not in self._allowed:
-            name = event.name[:40].decode("ascii", "replace")
+            name = _word(event.name[:40])
             self._reactor.fail(
                 event.request, NOT_REGISTERED, f"register first: `{name}` is for those who have"
             )
@@ -606,6 +594,12 @@ class Session:
         Broken: _absorb_broken,
     }
     """What is not for the application alone; Any: each takes its own event."""
+
+
+def _word(octets: bytes) -> str:
+    """A peer's word as it may stand in a log."""
+    text = octets[:1000].decode("ascii", "replace")
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _refused(refusal: Refusal, *, by_peer: bool) -> Refused:

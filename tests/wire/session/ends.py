@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fieldpost.wire.session.agreement import Closed, HelloReceived, Offered, Opened, Profile, Refused
-from fieldpost.wire.session.events import Broken
+from fieldpost.wire.session.events import Broken, Responded
 from fieldpost.wire.session.identity import Evidence, Role
 from fieldpost.wire.session.negotiation import State
 from fieldpost.wire.session.session import Session
@@ -45,12 +45,19 @@ class End:
         self.session = session
         self.events: list[Any] = []
         self._on_event = on_event
+        self._depth = 0
 
     def take(self, events: list[Any]) -> None:
-        """The application's turn."""
+        """The application's turn; what it does brings further events, after which all of it has to be true."""
+        self._depth += 1
         for event in events:
             self.events.append(event)
             self._on_event(self, event)
+        self._depth -= 1
+        if not self._depth:
+            self._check()
+
+    def _check(self) -> None:
         ends = [event for event in self.events if isinstance(event, ENDS)]
         assert len(ends) <= 1, ends
         assert (self.session.next_deadline() is None) == (self.session.state is State.CLOSED)
@@ -72,8 +79,10 @@ class End:
 
 
 def agreeable(end: End, event: Any) -> None:
-    """Prove what was announced under the secret that both have, and decide for whatever is offered."""
+    """Prove what was announced under the secret that both have, decide for whatever is offered, use what is told."""
     session, now = end.session, 0.0
+    if isinstance(event, Responded):
+        session.consume(event.request, event.octets)
     if isinstance(event, HelloReceived) and session._handshake.ours.proof:
         session.send_proof(session.make_proof(b"secret"))
     if isinstance(event, Offered):
