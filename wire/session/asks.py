@@ -108,13 +108,18 @@ class Asks:
 
     # what we send
 
-    def begin(self, name: bytes, args: Map | None, *, most: int) -> tuple[int, bytes]:
+    def begin(self, name: bytes, args: Map | None, peer: Limits) -> tuple[int, bytes]:
         """A free id, and the octets of the request's map. Raises Busy, LocalProtocolError; then nothing has changed."""
-        if len(self._asks) >= most:
-            raise Busy(f"{most} requests are under way, as many as the peer takes; wait for one to end")
+        if len(self._asks) >= peer.active:
+            raise Busy(
+                f"{peer.active} requests are under way, as many as the peer takes; wait for one to end"
+            )
         encode = self._codec.encode
         octets = b"D" + b"name" + encode(name)
         octets = b"\xa2\x44args" + encode(args) + octets if args else b"\xa1" + octets
+        if len(octets) > peer.request:
+            text = f"the request is of {len(octets)} octets, the peer takes {peer.request}: send them as data"
+            raise LocalProtocolError(text)
         return self._free_id(), octets
 
     def _free_id(self) -> int:

@@ -265,9 +265,8 @@ class Sender:
         starts = range(0, len(octets), self.most)
         for start in starts:
             last = start + self.most >= len(octets)
-            self.put_control(
-                type, 0, flags if last else PartFlag.CONTINUATION, octets[start : start + self.most]
-            )
+            part = octets[start : start + self.most]
+            self.put_control(type, request, flags if last else PartFlag.CONTINUATION, part)
 
     def put_short(self, type: int, request: int, flags: int, payload: bytes) -> None:
         """A frame that goes before those that wait for turns, and behind those put so before."""

@@ -445,11 +445,7 @@ class Reactor:
         Raises Busy when no further request can begin, LocalProtocolError otherwise; then nothing has changed.
         """
         self._check_may_ask()
-        id, octets = self._asks.begin(name, args, most=self._peer_limits.active)
-        if len(octets) > self._peer_limits.request:
-            raise LocalProtocolError(
-                f"the request is of {len(octets)} octets, the peer takes {self._peer_limits.request}: send them as data"
-            )
+        id, octets = self._asks.begin(name, args, self._peer_limits)
         self._has_sent = not self.buffer_sends
         with_data = has_data or data is not None
         if not with_data and not self.buffer_sends and self._asks.send(id, octets):

@@ -9,7 +9,7 @@ from ..errors import Malformed, RemoteProtocolError, TooLarge
 from .encodings import Unpacker, make_unpacker
 from .frame import Frame, PartFlag, StreamFlag
 from .limits import Limits
-from .values import DEFAULT, RowReader
+from .values import HG, RowReader
 
 _SETTINGS_LIMITS = ValueLimits(octets=1024, depth=4, items=100)
 
@@ -114,7 +114,7 @@ class InStreams:
 
 
 def _make(octets: bytes) -> Unpacker:
-    reader = RowReader(DEFAULT, _SETTINGS_LIMITS)
+    reader = RowReader(HG, _SETTINGS_LIMITS)
     try:
         values = reader.feed(octets)
     except RemoteProtocolError as error:
