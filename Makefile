@@ -7,16 +7,17 @@ BUILD := build
 VENV := $(BUILD)/venv
 BIN := $(VENV)/bin
 DEBIAN_VENV := $(BUILD)/debian-venv
+MERCURIAL := $(BUILD)/mercurial
 DEBIAN_PACKAGES := python3-venv python3-twisted python3-attr python3-cbor2 python3-openssl python3-service-identity \
 	python3-psutil python3-click python3-rich python3-pytest python3-hypothesis python3-setuptools python3-wheel
 
-.PHONY: run test test-debian lint bench fuzz reliability conformance deb system-test docs clean
+.PHONY: run test test-debian lint bench fuzz fuzz-guided reliability conformance deb system-test docs clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/ready-to-run
 	@$(BIN)/fieldpost demo $(ARGS)
 
-test: $(VENV)/ready-to-test
+test: $(VENV)/ready-to-test $(MERCURIAL)/ready
 	$(BIN)/python -m pytest $(ARGS)
 
 # The same tests on the oldest dependencies that we support: Debian 12's own packages.
@@ -32,16 +33,28 @@ lint: $(VENV)/ready-to-lint $(BUILD)/types/fieldpost
 bench: $(VENV)/ready-to-run
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
-# The same properties as in `make test`, with many more random cases.
-fuzz: $(VENV)/ready-to-test
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/wire $(ARGS)
+# The same properties as in `make test`, with many more random cases; then what a peer can send, under a coverage-guided fuzzer
+# for FUZZ_SECONDS each. What that finds is left in build/fuzz.
+FUZZ_SECONDS ?= 30
+FUZZ_TARGETS ?= $(shell sed -n 's/^def \([a-z]\+[a-z_]*\)(octets: bytes).*/\1/p' tests/fuzz/targets.py)
+FUZZ_VENV := $(BUILD)/fuzz-venv
+
+fuzz: $(VENV)/ready-to-test fuzz-guided
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/wire tests/fuzz $(ARGS)
+
+fuzz-guided: $(FUZZ_VENV)/ready $(BUILD)/types/fieldpost
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p $(BUILD)/fuzz/$$target && echo "fuzzing $$target for $(FUZZ_SECONDS) s" && \
+		PYTHONPATH=$(BUILD)/types:. $(FUZZ_VENV)/bin/python -m tests.fuzz.run $$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+			-rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 -artifact_prefix=$(BUILD)/fuzz/$$target- $(BUILD)/fuzz/$$target || exit 1; \
+	done
 
 # The simulations and crash tests of the promise, with many more random cases.
 reliability: $(VENV)/ready-to-test
 	HYPOTHESIS_PROFILE=reliability $(BIN)/python -m pytest tests/broker tests/server tests/plugins $(ARGS)
 
 # The numbered statements of the session, each with its outcome and its tests; one without a test counts as failed.
-conformance: $(VENV)/ready-to-test
+conformance: $(VENV)/ready-to-test $(MERCURIAL)/ready
 	$(BIN)/python -m pytest -p tests.conformance -m conformance --quiet --no-header $(ARGS)
 
 # Debian packages in build/debian, from what is committed, with Debian's own Python and nothing of its users. They are built
@@ -59,7 +72,7 @@ deb:
 	cd $(BUILD)/debian && $(DEBIAN_PATH) lintian --pedantic --fail-on error,warning *.changes
 
 # The packages on a Debian that boots. It says itself what it needs.
-system-test: $(VENV)/ready-to-test
+system-test: $(VENV)/ready-to-test $(MERCURIAL)/ready
 	$(BIN)/python -m pytest -p no:cacheprovider -o python_files='scenario_*.py' --tb=short $(or $(ARGS),tests/system)
 
 # The documentation is Markdown; what it names must exist, and what exists must be named.
@@ -92,6 +105,18 @@ $(VENV)/ready-to-lint: $(VENV)/ready-to-test
 	$(call INSTALL,[test$(comma)lint])
 
 comma := ,
+
+# Mercurial is the other end in tests of the session's frames: in an environment of its own, for its licence is another.
+$(MERCURIAL)/ready: $(VENV)/bin/python
+	@$(PYTHON) -m venv $(MERCURIAL) >&2
+	@$(MERCURIAL)/bin/python -m pip install --quiet --disable-pip-version-check 'mercurial >= 7.1, < 8' >&2
+	@touch $@
+
+$(FUZZ_VENV)/ready: $(VENV)/bin/python
+	@$(PYTHON) -m venv $(FUZZ_VENV) >&2
+	@$(FUZZ_VENV)/bin/python -m pip install --quiet --disable-pip-version-check atheris attrs cbor2 zstandard >&2 \
+		|| { echo "make fuzz needs atheris, which may not be there for this Python yet; name another: make fuzz PYTHON=python3.12" >&2; exit 1; }
+	@touch $@
 
 $(DEBIAN_VENV)/ready: setup.cfg setup.py
 	@$(DEBIAN_PYTHON) -c 'import venv, ensurepip, setuptools, twisted, attr, cbor2, OpenSSL, service_identity, psutil, click, rich, pytest, hypothesis' \
