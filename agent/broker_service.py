@@ -16,7 +16,7 @@ from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 
 from .. import __version__
 from ..broker.backoff import Backoff
@@ -36,17 +36,17 @@ from ..broker.handlers import Handlers
 from ..broker.handover import HandoverLimits
 from ..broker.local.grants import Grants
 from ..broker.local.intake import Intake
-from ..broker.local.plugin_link import Broker
+from ..broker.local.plugin_link import Broker, Links
 from ..broker.local.plugin_socket import PluginSocket
-from ..broker.output import Outputs
 from ..broker.ping import Ping
 from ..broker.reactions import Reactions
 from ..broker.registration import Account, Registration
 from ..broker.schedule import Intervals, Schedule
+from ..broker.session.keeper import Keeper
+from ..broker.session.transport import SessionTransport
 from ..broker.status import Record, Status
 from ..broker.store.records import StoreLimits
 from ..broker.timetable import Timetable
-from ..broker.topics import Silence, TopicRelay
 from ..runtime.activation import inherited_socket
 from ..runtime.doors import following, returns_deferred
 from ..runtime.secret import place_of
@@ -57,15 +57,19 @@ from .config import LANDSCAPE, AgentConfig, registration_key
 from .landscape import MAX_MESSAGES as LANDSCAPE_MESSAGES
 from .landscape import USER_AGENT as LANDSCAPE_USER_AGENT
 from .landscape import container_kind, ping_address
+from .logs import RecentLines
 from .manifest import Manifest, catalogue_of
 from .report import Report
 from .rights import grants_of
+from .session import Local, local_parts, make_keeper, over_session, wants_session
 from .status_words import status_line
 from .tally import TalliedStore
 
 NO_SERVER = "no server is configured; write its address as `url` into [server] of the agent's configuration"
 SOCKET_NAME = "plugins"
 """FileDescriptorName= of a plugin socket that the service manager listens on for us."""
+Way = HttpTransport | LandscapeTransport | Nowhere | SessionTransport
+"""How exchanges go."""
 SHED_EVERY = 600.0
 """Seconds between looks for messages that are too old."""
 
@@ -79,7 +83,9 @@ class Parts:
     packer: WriterThread
     exchange: Exchange
     plugins: PluginSocket
-    transport: HttpTransport | LandscapeTransport | Nowhere
+    transport: Way
+    keeper: Keeper | None
+    recent: RecentLines
     ping: Ping | None
     report: Report
 
@@ -112,8 +118,13 @@ def assemble(config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any)
     grants = grants_of(manifests, own_uid=os.geteuid())
     account = account_of(config)
     packer = WriterThread(reactor=reactor, name="packer")
-    transport = _transport(config, reactor, packer)
+    trust = _trust(config)
+    transport = _transport(config, reactor, packer, trust)
     ground = _ground(config, reactor)
+    local, recent = local_parts(reactor), RecentLines()
+    keeper = _keeper(ground, trust, local, recent)
+    if keeper is not None:
+        transport = over_session(config, reactor, keeper=keeper, fallback=transport, worker=packer)
     registration = _registration(ground, account)
     delivery = _delivery(ground)
     exchange = _exchange(ground, transport, delivery)
@@ -125,12 +136,18 @@ def assemble(config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any)
         now=time.time,
         catalogue=catalogue_of(manifests),
     )
-    ping = _ping(ground, packer)
+    ping = _ping(ground, packer, trust)
     report = Report(
-        config=config, status=status, store=ground.store, writer=ground.writer, intake=intake, ping=ping
+        config=config,
+        status=status,
+        store=ground.store,
+        writer=ground.writer,
+        intake=intake,
+        ping=ping,
+        session=None if keeper is None else keeper.report,
     )
-    broker = _broker(ground, grants, delivery, intake, report)
-    plugins = _plugin_socket(ground, broker, is_open=_has_foreign_users(manifests))
+    broker = _broker(ground, grants, delivery, intake, report, local)
+    plugins = _plugin_socket(ground, broker, local.links, is_open=_has_foreign_users(manifests))
     return Parts(
         store=ground.store,
         writer=ground.writer,
@@ -138,32 +155,35 @@ def assemble(config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any)
         exchange=exchange,
         plugins=plugins,
         transport=transport,
+        keeper=keeper,
+        recent=recent,
         ping=ping,
         report=report,
     )
 
 
-def _transport(
-    config: AgentConfig, reactor: Any, packer: WriterThread
-) -> HttpTransport | LandscapeTransport | Nowhere:
+def _transport(config: AgentConfig, reactor: Any, packer: WriterThread, trust: Trust) -> Way:
+    """Without a session."""
     server = config.server
     if server.url is None:
         return Nowhere(NO_SERVER)
-    poster = _poster(config, reactor, packer, Address.of_server(server.url))
+    poster = _poster(config, reactor, packer, trust, Address.of_server(server.url))
     if server.protocol == LANDSCAPE:
         http = HttpTransport(poster=poster, worker=packer, now=time.time, manner=IN_LANDSCAPES_MANNER)
         return LandscapeTransport(http=http)
     return HttpTransport(poster=poster, worker=packer, now=time.time)
 
 
-def _poster(config: AgentConfig, reactor: Any, packer: WriterThread, address: Address) -> Poster:
+def _poster(
+    config: AgentConfig, reactor: Any, packer: WriterThread, trust: Trust, address: Address
+) -> Poster:
     server = config.server
     own_name = f"fieldpost/{__version__}"
     return Poster(
         address=address,
         reactor=reactor,
         worker=packer,
-        trust=_trust(config),
+        trust=trust,
         proxies=Proxies.chosen(proxy=server.proxy, no_proxy=server.no_proxy, environ=os.environ),
         max_answer_octets=server.max_answer_octets,
         user_agent=LANDSCAPE_USER_AGENT if server.protocol == LANDSCAPE else own_name,
@@ -171,14 +191,14 @@ def _poster(config: AgentConfig, reactor: Any, packer: WriterThread, address: Ad
     )
 
 
-def _ping(ground: _Ground, packer: WriterThread) -> Ping | None:
+def _ping(ground: _Ground, packer: WriterThread, trust: Trust) -> Ping | None:
     """Of Landscape's protocol alone."""
     server = ground.config.server
     address = ping_address(server)
     if server.protocol != LANDSCAPE or address is None:
         return None
     return Ping(
-        poster=_poster(ground.config, ground.reactor, packer, address),
+        poster=_poster(ground.config, ground.reactor, packer, trust, address),
         store=ground.store,
         writer=ground.writer,
         bus=ground.bus,
@@ -187,6 +207,23 @@ def _ping(ground: _Ground, packer: WriterThread) -> Ping | None:
         now=time.time,
         random=Random(),
         interval=server.ping_interval,
+    )
+
+
+def _keeper(ground: _Ground, trust: Trust, local: Local, recent: RecentLines) -> Keeper | None:
+    """None where no session is wanted."""
+    if not wants_session(ground.config):
+        return None
+    return make_keeper(
+        ground.config,
+        ground.reactor,
+        trust=trust,
+        store=ground.store,
+        writer=ground.writer,
+        bus=ground.bus,
+        timetable=ground.timetable,
+        local=local,
+        log_lines=recent.last,
     )
 
 
@@ -269,7 +306,9 @@ def _status(ground: _Ground, registration: Registration, delivery: Delivery) -> 
     )
 
 
-def _broker(ground: _Ground, grants: Grants, delivery: Delivery, intake: Intake, report: Report) -> Broker:
+def _broker(
+    ground: _Ground, grants: Grants, delivery: Delivery, intake: Intake, report: Report, local: Local
+) -> Broker:
     """What plugins may ask of the broker."""
     return Broker(
         store=ground.store,
@@ -279,14 +318,14 @@ def _broker(ground: _Ground, grants: Grants, delivery: Delivery, intake: Intake,
         deliveries=delivery,
         events=ground.bus,
         exchanges=ground.timetable,
-        topics=TopicRelay(upstream=Silence()),
-        outputs=Outputs(clock=ground.reactor),
+        topics=local.topics,
+        outputs=local.outputs,
         status=report.report,
         clock=ground.reactor,
     )
 
 
-def _plugin_socket(ground: _Ground, broker: Broker, *, is_open: bool) -> PluginSocket:
+def _plugin_socket(ground: _Ground, broker: Broker, links: Links, *, is_open: bool) -> PluginSocket:
     """Open: for users other than our own."""
     return PluginSocket(
         reactor=ground.reactor,
@@ -295,6 +334,7 @@ def _plugin_socket(ground: _Ground, broker: Broker, *, is_open: bool) -> PluginS
         mode=0o666 if is_open else 0o600,
         folder_mode=0o755 if is_open else 0o700,
         inherited=inherited_socket(os.environ, pid=os.getpid(), name=SOCKET_NAME),
+        links=links,
     )
 
 
@@ -330,6 +370,9 @@ class BrokerService(Service):
         super().startService()
         self._starting = Deferred.fromCoroutine(parts.exchange.start())
         self._starting.addErrback(lambda failure: self.log.failure("exchanges cannot start", failure))
+        globalLogPublisher.addObserver(parts.recent)
+        if parts.keeper is not None:
+            parts.keeper.start()
         if parts.ping is not None:
             parts.ping.start()
         self._shed()
@@ -361,6 +404,8 @@ class BrokerService(Service):
             await parts.ping.stop()
         await parts.exchange.stop()
         await parts.plugins.stopService()
+        if parts.keeper is not None:
+            await parts.keeper.stop()
         await parts.transport.stop()
         await parts.packer.stop()
         parts.writer.run(parts.store.close).addErrback(
@@ -368,6 +413,7 @@ class BrokerService(Service):
         )
         await parts.writer.stop()
         self.log.info("broker stopped")
+        globalLogPublisher.removeObserver(parts.recent)
 
     def _shed(self) -> None:
         """Drop what is too old, now and again and again, where the configuration has an age."""
@@ -440,6 +486,18 @@ def _has_foreign_users(manifests: Iterable[Manifest]) -> bool:
 
 
 def _trust(config: AgentConfig) -> Trust:
+    """Whom to believe, and whom to say that we are."""
+    trust = _believing(config)
+    server = config.server
+    if server.certificate_file is not None and server.key_file is not None:
+        trust.show(
+            certificate=str(place_of(server.certificate_file, os.environ)),
+            key=str(place_of(server.key_file, os.environ)),
+        )
+    return trust
+
+
+def _believing(config: AgentConfig) -> Trust:
     if config.server.ca_file is not None:
         return Trust.in_file(str(place_of(config.server.ca_file, os.environ)))
     return Trust.in_system(environ=os.environ)

@@ -17,8 +17,11 @@ from ..runtime.settings import OCTETS, SECONDS, option
 from ..runtime.settings import load as load_settings
 from ..wire.http import MAX_EXCHANGE_OCTETS
 from ..wire.local import MAX_MESSAGE_OCTETS
+from ..wire.session.identity import SERVER, is_id
 
 DEFAULT_FILE = Path("/etc/fieldpost/agent.toml")
+AUTO, PLAIN, OFF = "auto", "plain", "off"
+"""Whether a session is had with the server; `plain`: also without TLS, for tests."""
 FIELDPOST, LANDSCAPE = "fieldpost", "landscape"
 """As `protocol`: our own, or that of Ubuntu's landscape-client."""
 NO_PROXY = "none"
@@ -47,6 +50,11 @@ def _check_address(url: str, schemes: tuple[str, ...], example: str) -> None:
         raise ValueError(wanted)
 
 
+def _check_server_id(text: str) -> None:
+    if not is_id(text) or not text.startswith(SERVER):
+        raise ValueError('must be a server\'s id such as "s:abc123"; the server shows its own')
+
+
 def _check_line(text: str) -> None:
     if not text.strip() or not text.isprintable():
         raise ValueError("must be one line of printable text, not empty")
@@ -58,10 +66,14 @@ class Server:
 
     url: str | None = option(default=None, check=_check_url)
     protocol: str = option(default=FIELDPOST, one_of=(FIELDPOST, LANDSCAPE))
+    session: str = option(default=AUTO, one_of=(AUTO, PLAIN, OFF))
+    server_id: str | None = option(default=None, check=_check_server_id)
     ping_url: str | None = option(default=None, check=_check_url)
     ping_interval: float = option(default=30.0, unit=SECONDS, at_least=1, at_most=604_800)
     access_group: str | None = option(default=None, check=_check_line)
     ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
     account_name: str | None = option(default=None, check=_check_line)
     registration_key: str | None = option(default=None, check=_check_line)
     registration_key_file: Path | None = None
@@ -77,6 +89,8 @@ class Server:
     def __attrs_post_init__(self) -> None:
         if self.registration_key is not None and self.registration_key_file is not None:
             raise ValueError("write either registration-key or registration-key-file, not both")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate-file and key-file go together; write both, or none")
         if self.protocol != LANDSCAPE and (self.ping_url or self.access_group):
             raise ValueError(
                 'ping-url and access-group need protocol = "landscape"; add it, or leave them out'

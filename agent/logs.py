@@ -1,6 +1,7 @@
 """Log events as lines: for people, or one JSON object each."""
 
 import json
+from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TextIO
@@ -25,6 +26,23 @@ def log_observer(stream: TextIO, *, level: str, format: str) -> ILogObserver:
     predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(level))
     observer: ILogObserver = FilteringLogObserver(_LineObserver(stream, form), [predicate])
     return observer
+
+
+@implementer(ILogObserver)
+class RecentLines:
+    """Keeps the last lines of the log, as people read it, for whoever asks for them from afar."""
+
+    def __init__(self, *, most: int = 500) -> None:
+        self._lines: deque[str] = deque(maxlen=most)
+
+    def __call__(self, event: LogEvent) -> None:
+        """See ILogObserver. Debugging is left out."""
+        if event.get("log_level") is not LogLevel.debug:
+            self._lines.append(_text_line(event)[:MAX_FIELD_CHARACTERS])
+
+    def last(self, count: int) -> list[str]:
+        """At most so many, the newest last."""
+        return list(self._lines)[-count:] if count > 0 else []
 
 
 @implementer(ILogObserver)

@@ -1,7 +1,7 @@
 """What `fieldpost status` shows: the broker's own status, and what its process knows beside it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from attrs import asdict
@@ -27,13 +27,16 @@ class Report:
         writer: Writer,
         intake: Intake,
         ping: Ping | None = None,
+        session: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
+        """`session` says how it stands with the session, where there may be one."""
         self._config = config
         self._status = status
         self._store = store
         self._writer = writer
         self._intake = intake
         self._ping = ping
+        self._session = session
 
     async def report(self) -> dict[str, Any]:
         """Values that travel."""
@@ -41,6 +44,7 @@ class Report:
         server = {"url": self._config.server.url, **found.get("server", {})}
         return {
             **found,
+            **({} if self._session is None else {"session": self._session()}),
             **({} if self._ping is None else {"ping": asdict(self._ping.status)}),
             "version": __version__,
             "pid": os.getpid(),

@@ -11,7 +11,7 @@ Status = dict[str, Any]
 
 def status_lines(status: Status) -> list[str]:
     """What matters first: is it registered, does it reach the server, what waits."""
-    sections = (_who, _registration, _exchange, _store, _troubles, _types)
+    sections = (_who, _registration, _session, _exchange, _store, _troubles, _types)
     lines = [line for section in sections for line in section(status)]
     width = max(len(label) for label, _ in lines)
     return [f"{label:{width}}  {words}" for label, words in lines]
@@ -63,6 +63,17 @@ def _registration(status: Status) -> Lines:
         yield "registered", f"as computer {found.get('insecure-id')}"
     elif found:
         yield "not registered", "; ".join(filter(None, (found.get("cause"), found.get("next-step"))))
+
+
+def _session(status: Status) -> Lines:
+    found = status.get("session", {})
+    if found.get("carrier") == "session":
+        yield "session", f"open for {found.get('open-for') or 0:.0f} s"
+    elif found:
+        words = ["none, exchanges go by POST", *filter(None, (found.get("cause"),))]
+        if found.get("next-try-in") is not None:
+            words.append(f"tried again in {found['next-try-in']:.0f} s")
+        yield "session", "; ".join(words)
 
 
 def _exchange(status: Status) -> Lines:

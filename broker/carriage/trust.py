@@ -95,6 +95,29 @@ class Trust:
             context.set_default_verify_paths()
         return cls(context=context, source="the system's CA certificates")
 
+    def show(self, *, certificate: str, key: str) -> None:
+        """
+        From now on, show this certificate of our own to servers that ask for one; both are paths of PEM files.
+
+        Raises TrustBroken.
+        """
+        try:
+            for path in (certificate, key):
+                Path(path).read_bytes()
+            self._context.use_certificate_chain_file(certificate)
+            self._context.use_privatekey_file(key)
+            self._context.check_privatekey()
+        except OSError as error:
+            raise TrustBroken(
+                f"the file {error.filename} cannot be read: {error.strerror}; set `certificate-file` and `key-file` in "
+                "[server] to PEM files that the broker's user may read"
+            ) from error
+        except SSL.Error as error:
+            raise TrustBroken(
+                f"{certificate} and {key} are no certificate and its key in PEM form; set `certificate-file` and "
+                "`key-file` in [server] to such a pair"
+            ) from error
+
     def creator(self, host: str) -> IOpenSSLClientConnectionCreator:
         """What Twisted asks for the TLS side of connections to this host; `host` in ASCII."""
         creator: IOpenSSLClientConnectionCreator = _Creator(context=self._context, host=host)

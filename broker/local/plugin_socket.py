@@ -28,7 +28,7 @@ class PluginSocket(Service):
     """
     Listens at `path`, whose file gets `mode`; a folder that is missing is made with `folder_mode`.
 
-    A socket that the service manager listens on already comes as a descriptor, `inherited`; then the path and what is
+    `links` knows the connections that are open. A socket that the service manager listens on already comes as a descriptor, `inherited`; then the path and what is
     there are the service manager's. Who connects is known by the kernel's word (`credentials`), not by the mode.
     """
 
@@ -46,6 +46,7 @@ class PluginSocket(Service):
         max_links: int = MAX_LINKS,
         credentials: Callable[[Any], Peer] = peer_of,
         inherited: int | None = None,
+        links: Links | None = None,
     ) -> None:
         self._reactor = reactor
         self._inherited = inherited
@@ -53,7 +54,11 @@ class PluginSocket(Service):
         self._file = SocketFile(path, folder_mode=folder_mode)
         self._mode = mode
         self._factory = _LinkFactory(
-            broker=broker, limits=limits, max_links=max_links, credentials=credentials
+            broker=broker,
+            limits=limits,
+            max_links=max_links,
+            credentials=credentials,
+            links=Links() if links is None else links,
         )
         self._port: IListeningPort | None = None
 
@@ -139,9 +144,15 @@ class _LinkFactory(Factory):
     log = Logger()
 
     def __init__(
-        self, *, broker: Broker, limits: LinkLimits, max_links: int, credentials: Callable[[Any], Peer]
+        self,
+        *,
+        broker: Broker,
+        limits: LinkLimits,
+        max_links: int,
+        credentials: Callable[[Any], Peer],
+        links: Links,
     ) -> None:
-        self.links = Links()
+        self.links = links
         self._broker = broker
         self._limits = limits
         self._max_links = max_links

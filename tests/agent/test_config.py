@@ -39,7 +39,7 @@ def test_sample(file: Path) -> None:
 def test_sample_shows_the_defaults(file: Path) -> None:
     """What the sample shows behind `#` is what holds without it."""
     kept = re.sub(r"^# (?=(?:[a-z-]+) = )", "", SAMPLE.read_text(), flags=re.MULTILINE)
-    needless = r"(?m)^(ca-file|registration-key-file|computer-title|tags|proxy|no-proxy|user|max-age|ping-url|access-group) = .*\n"
+    needless = r"(?m)^(ca-file|registration-key-file|computer-title|tags|proxy|no-proxy|user|max-age|ping-url|access-group|server-id|certificate-file|key-file) = .*\n"
     file.write_text(re.sub(needless, "", kept))
     shown = load_config(file)
 
@@ -112,6 +112,11 @@ def test_wrong_url(file: Path, url: str) -> None:
             "[exchange]\nurgent-interval = 1000",
             "3: exchange: urgent-interval must not be longer than interval",
         ),
+        (
+            "certificate-file = 'a.pem'\n[log]",
+            "1: server: certificate-file and key-file go together",
+        ),
+        ("server-id = 'a:1'\n[log]", 'must be a server\'s id such as "s:abc123"'),
         ("[exchange]\nbackoff-base = 9000", "3: exchange: backoff-base must not be more than backoff-cap"),
         ('[log]\nlevel = "warning"', "did you mean `warn`?"),
         ("[store]\nmax-octets = 5", "4: store.max-octets: must be at least"),

@@ -1,5 +1,6 @@
 """When a session is tried for: after which pause, and never as one with the rest of the fleet."""
 
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -21,6 +22,7 @@ from fieldpost.broker.session.course import (
     CourseError,
     Input,
     State,
+    diagram,
 )
 from tests.broker.fakes import NoSpread, SteadyRandom
 
@@ -186,3 +188,10 @@ def test_hurried() -> None:
     assert ended.cause is None
     ended.ended(10.0, "lost")
     assert ended.due_at == 10.0 + 2 * BASE
+
+
+def test_the_page_shows_the_table() -> None:
+    """docs/session.md has every move, as the table has it."""
+    page = (Path(__file__).parents[3] / "docs" / "session.md").read_text()
+
+    assert f"```\n{diagram()}\n```" in page

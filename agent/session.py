@@ -1,0 +1,126 @@
+"""The broker's parts that belong to the session, put together."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+from urllib.parse import quote
+
+from attrs import frozen
+
+from .. import __version__
+from ..broker.bus import Bus
+from ..broker.carriage.proxy import Proxies
+from ..broker.carriage.trust import Trust
+from ..broker.local.plugin_link import Links
+from ..broker.output import Outputs
+from ..broker.session.answers import ServersRequests
+from ..broker.session.course import Course
+from ..broker.session.keeper import Identity, Keeper
+from ..broker.session.opener import Opener
+from ..broker.session.transport import Fallback, SessionTransport
+from ..broker.session.waking import Waking
+from ..broker.store.store import Store
+from ..broker.timetable import Timetable
+from ..broker.topics import TopicRelay
+from ..runtime.session.subscriptions import Subscriptions
+from ..runtime.writer import Writer
+from ..wire.local import EXCHANGE_DONE, REGISTRATION_DONE
+from ..wire.session.identity import INCARNATION_OCTETS
+from ..wire.session.opening import DEFAULT_SERVER
+from .config import LANDSCAPE, OFF, PLAIN, AgentConfig
+
+
+@frozen(kw_only=True)
+class Local:
+    """What a session has to do with plugins, whether there is one or not."""
+
+    subscriptions: Subscriptions
+    topics: TopicRelay
+    outputs: Outputs
+    links: Links
+
+
+def local_parts(reactor: Any) -> Local:
+    """Any: Twisted has no one interface for a reactor."""
+    subscriptions = Subscriptions(clock=reactor)
+    return Local(
+        subscriptions=subscriptions,
+        topics=TopicRelay(upstream=subscriptions.subscribe),
+        outputs=Outputs(clock=reactor),
+        links=Links(),
+    )
+
+
+def wants_session(config: AgentConfig) -> bool:
+    """Whether one is to be had."""
+    server = config.server
+    return server.url is not None and server.session != OFF and server.protocol != LANDSCAPE
+
+
+def make_keeper(
+    config: AgentConfig,
+    reactor: Any,  # of which Twisted has no one interface
+    *,
+    trust: Trust,
+    store: Store,
+    writer: Writer,
+    bus: Bus,
+    timetable: Timetable,
+    local: Local,
+    log_lines: Callable[[int], Sequence[str]],
+) -> Keeper:
+    """What keeps the session; it looks at each exchange's end whether the machine is still called the same."""
+    server = config.server
+    assert server.url is not None  # see wants_session
+
+    async def identity() -> Identity:
+        state = await writer.run(store.state)
+        return Identity(secure_id=state.secure_id, insecure_id=state.insecure_id)
+
+    requests = ServersRequests(
+        ask=timetable.ask, links=local.links, outputs=local.outputs, log_lines=log_lines
+    )
+    random = Random()
+    keeper = Keeper(
+        opener=Opener(
+            url=server.url,
+            server=quote(server.server_id or DEFAULT_SERVER, safe=":"),
+            reactor=reactor,
+            now=time.time,
+            trust=trust,
+            proxies=Proxies.chosen(proxy=server.proxy, no_proxy=server.no_proxy, environ=os.environ),
+            user_agent=f"fieldpost/{__version__}",
+            connect_within=server.connect_timeout,
+            is_plain=server.session == PLAIN,
+        ),
+        course=Course(random=random),
+        clock=reactor,
+        random=random,
+        identity=identity,
+        handlers=requests.handlers,
+        subscriptions=local.subscriptions,
+        incarnation=os.urandom(INCARNATION_OCTETS),
+        new_octets=os.urandom,
+        wanted=server.server_id,
+        on_live=timetable.set_live,
+    )
+    Waking(subscriptions=local.subscriptions, timetable=timetable)
+    for event in (EXCHANGE_DONE, REGISTRATION_DONE):
+        bus.listen(event, lambda _: keeper.check_identity())
+    return keeper
+
+
+def over_session(
+    config: AgentConfig, reactor: Any, *, keeper: Keeper, fallback: Fallback, worker: Writer
+) -> SessionTransport:
+    """Exchanges over the session, and by POST without one. Any: as above."""
+    return SessionTransport(
+        sessions=keeper,
+        fallback=fallback,
+        worker=worker,
+        clock=reactor,
+        within=config.server.timeout,
+        max_answer_octets=config.server.max_answer_octets,
+    )
