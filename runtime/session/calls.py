@@ -30,6 +30,8 @@ OnProgress = Callable[[Progress], object]
 
 MAX_WAITING = 1_000
 """Calls that wait here because the peer has as many of ours as it takes."""
+PIECE = 64 * 1024
+"""Octets of a call's data that lie here unsent, while the rest waits for the peer to take them."""
 MAX_GATHERED = 64 * 1024 * 1024
 """Octets of an answer that is kept until it is whole."""
 
@@ -37,8 +39,16 @@ MAX_GATHERED = 64 * 1024 * 1024
 class Asking(Protocol):
     """What calls need of a session."""
 
-    def request(self, name: bytes, args: Map, *, data: bytes | None, now: float) -> int:
+    def request(
+        self, name: bytes, args: Map, *, data: bytes | None, has_data: bool, bulk: bool, now: float
+    ) -> int:
         """Ask the peer."""
+
+    def send_data(self, request: int, octets: bytes, *, end: bool) -> None:
+        """More of its data."""
+
+    def unsent_of(self, request: int) -> int:
+        """Octets of it that are queued."""
 
     def cancel(self, request: int, reason: bytes | None = None) -> None:
         """Take it back."""
@@ -48,11 +58,34 @@ class Asking(Protocol):
 
 
 class _Call:
-    __slots__ = ("answer", "gathered", "on_output", "on_progress", "on_value", "request", "values")
+    __slots__ = (
+        "answer",
+        "args",
+        "bulk",
+        "data",
+        "gathered",
+        "name",
+        "on_output",
+        "on_progress",
+        "on_value",
+        "request",
+        "values",
+    )
 
     def __init__(
-        self, on_value: OnValue | None, on_output: OnOutput | None, on_progress: OnProgress | None
+        self,
+        name: bytes,
+        args: Map,
+        data: bytes | None,
+        bulk: bool,
+        on_value: OnValue | None,
+        on_output: OnOutput | None,
+        on_progress: OnProgress | None,
     ) -> None:
+        self.name = name
+        self.args = args
+        self.data = data
+        self.bulk = bulk
         self.on_value = on_value
         self.on_output = on_output
         self.on_progress = on_progress
@@ -87,7 +120,9 @@ class Calls:
         self._wake = wake
         self._log = log
         self._asked: dict[int, _Call] = {}
-        self._waiting: deque[tuple[_Call, bytes, Map, bytes | None]] = deque()
+        self._waiting: deque[_Call] = deque()
+        self._feeds: deque[tuple[_Call, int]] = deque()
+        """Calls whose data have left in part, and how much of it has."""
         self._lost: SessionLost | None = None
 
     def __len__(self) -> int:
@@ -97,55 +132,92 @@ class Calls:
         self,
         name: str,
         args: Args | None,
-        data: bytes | None,
-        on_value: OnValue | None,
-        on_output: OnOutput | None,
-        on_progress: OnProgress | None,
+        data: bytes | None = None,
+        bulk: bool = False,
+        on_value: OnValue | None = None,
+        on_output: OnOutput | None = None,
+        on_progress: OnProgress | None = None,
     ) -> "Deferred[tuple[Value, ...]]":
         """See Peer.call."""
         if self._lost is not None:
             return fail(self._lost)
-        call = _Call(on_value, on_output, on_progress)
+        call = _Call(name.encode(), _keyed(args), data, bulk, on_value, on_output, on_progress)
         call.answer = Deferred(lambda _: self._cancel(call))
-        asking = name.encode()
-        keyed = _keyed(args)
         try:
-            if self._waiting or not self._ask(call, asking, keyed, data):
-                self._wait(call, asking, keyed, data)
+            if self._waiting or not self._ask(call):
+                self._wait(call)
         except (LocalProtocolError, TooManyCalls):
             return fail()
         return call.answer
 
-    def _ask(self, call: _Call, name: bytes, args: Map, data: bytes | None) -> bool:
+    def _ask(self, call: _Call) -> bool:
         """Whether the peer takes one more."""
+        data = call.data
+        feeds = data is not None and len(data) > PIECE
         try:
-            call.request = request = self._session.request(name, args, data=data, now=self._now())
+            call.request = request = self._session.request(
+                call.name,
+                call.args,
+                data=None if feeds else data,
+                has_data=feeds,
+                bulk=call.bulk,
+                now=self._now(),
+            )
         except Busy:
             return False
         self._asked[request] = call
+        if feeds:
+            self._feeds.append((call, 0))
         self._wake()
         return True
 
-    def _wait(self, call: _Call, name: bytes, args: Map, data: bytes | None) -> None:
+    def _wait(self, call: _Call) -> None:
         if len(self._waiting) >= MAX_WAITING:
             raise TooManyCalls(f"{MAX_WAITING} calls wait for their turn already; let some end first")
-        self._waiting.append((call, name, args, data))
+        self._waiting.append(call)
 
     def resume(self) -> None:
         """There may be room: let those who wait have their turn."""
         while self._waiting:
-            call, name, args, data = self._waiting[0]
+            call = self._waiting[0]
             try:
-                if not self._ask(call, name, args, data):
+                if not self._ask(call):
                     return
                 self._waiting.popleft()
             except LocalProtocolError:
                 self._waiting.popleft()
                 call.answer.errback(Failure())
 
+    def produce(self) -> bool:
+        """Feed data of calls to the session, as fast as the peer takes them; whether there were any."""
+        fed = False
+        for _ in range(len(self._feeds)):
+            call, at = self._feeds.popleft()
+            data = call.data
+            if data is None or self._asked.get(call.request) is not call:
+                continue
+            if self._session.unsent_of(call.request) > PIECE:
+                self._feeds.append((call, at))
+                continue
+            fed |= self._feed(call, data, at)
+        return fed
+
+    def _feed(self, call: _Call, data: bytes, at: int) -> bool:
+        stop = at + PIECE
+        try:
+            self._session.send_data(call.request, data[at:stop], end=stop >= len(data))
+        except Busy:
+            self._feeds.append((call, at))
+            return False
+        except LocalProtocolError:
+            return False  # it is over, and the event that says so lies behind what is handled now
+        if stop < len(data):
+            self._feeds.append((call, stop))
+        return True
+
     def _cancel(self, call: _Call) -> None:
         if not call.request:
-            self._waiting = deque(entry for entry in self._waiting if entry[0] is not call)
+            self._waiting.remove(call)
         elif self._asked.pop(call.request, None) is not None:
             self._drop(call.request)
         call.answer.errback(Failure(CallCancelled("the call was taken back")))
@@ -256,7 +328,7 @@ class Calls:
         """The session ends: nothing new begins, and what has not begun never will."""
         self._lost = lost
         waiting, self._waiting = self._waiting, deque()
-        for call, *_ in waiting:
+        for call in waiting:
             if not call.answer.called:  # one that failed may have cancelled others
                 call.answer.errback(Failure(lost))
 

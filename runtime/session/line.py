@@ -17,11 +17,12 @@ from zope.interface import implementer
 
 from ...wire.session.agreement import SessionEvent
 from ...wire.session.events import Event
+from ...wire.session.limits import Limits
 from ...wire.session.session import Session
 from .errors import LOST
 from .peer import Peer
 
-WRITE_OCTETS = 256 * 1024
+WRITE_OCTETS = 64 * 1024
 """At most so many in one write, so that a full transport is seen before the next."""
 GOODBYE = 5.0
 """Seconds that the last words may take to leave, until the connection is cut."""
@@ -33,14 +34,18 @@ class SessionLine(Protocol):
 
     log = Logger()
 
-    def __init__(self, *, session: Session, peer: Peer, clock: IReactorTime) -> None:
+    def __init__(
+        self, *, session: Session, peer: Peer, clock: IReactorTime, pause_at: int = Limits().unsent_pause
+    ) -> None:
+        """While more than `pause_at` octets are unsent, nothing is made to be sent that can wait."""
         self._session = session
         self._peer = peer
         self._clock = clock
         self._timer: IDelayedCall | None = None
         self._abort: IDelayedCall | None = None
+        self._pause_at = pause_at
         self._is_open = self._is_taking = self._is_woken = False
-        self.is_paused = True
+        self._is_full = True
         """Whether the transport takes nothing now."""
         peer.start(session, self)
 
@@ -51,7 +56,7 @@ class SessionLine(Protocol):
         transport = self._wire()
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
-        self._is_open, self.is_paused = True, False
+        self._is_open, self._is_full = True, False
         transport.registerProducer(self, True)
         self._turn()
 
@@ -70,11 +75,11 @@ class SessionLine(Protocol):
 
     def pauseProducing(self) -> None:
         """Twisted says: the transport is full."""
-        self.is_paused = True
+        self._is_full = True
 
     def resumeProducing(self) -> None:
         """Twisted says: the transport is empty again."""
-        self.is_paused = False
+        self._is_full = False
         if not self._is_taking:
             self._turn()
 
@@ -82,6 +87,11 @@ class SessionLine(Protocol):
         """Twisted says: the connection is gone; `connectionLost` has the rest."""
 
     # From the peer
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing should be said now that can wait."""
+        return self._is_full or self._session.unsent > self._pause_at
 
     def wake(self) -> None:
         """There is something to write: it goes at the end of this turn."""
@@ -131,7 +141,7 @@ class SessionLine(Protocol):
         session, transport = self._session, self._wire()
         self._is_taking = True
         try:
-            while not self.is_paused:
+            while not self._is_full:
                 octets = session.data_to_send(WRITE_OCTETS)
                 if octets:
                     transport.write(octets)
@@ -160,7 +170,7 @@ class SessionLine(Protocol):
     def _stop(self) -> None:
         if self._is_open:
             self._is_open = False
-            self.is_paused = True
+            self._is_full = True
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None

@@ -156,6 +156,7 @@ class Peer:
         args: Args | None = None,
         *,
         data: bytes | None = None,
+        bulk: bool = False,
         on_value: OnValue | None = None,
         on_output: OnOutput | None = None,
         on_progress: OnProgress | None = None,
@@ -164,13 +165,14 @@ class Peer:
         Ask the peer; fires with the values of the answer, or with none of them when `on_value` has them one by one.
 
         Fails with CommandFailed, SessionLost, TooManyCalls, or with LocalProtocolError when the arguments do not
-        travel. To cancel it is to take the call back; it fails with CallCancelled.
+        travel. To cancel it is to take the call back; it fails with CallCancelled. `bulk` says that the data are worth
+        packing, and hold no secrets beside what others may have chosen.
         """
-        return self._calls.call(name, args, data, on_value, on_output, on_progress)
+        return self._calls.call(name, args, data, bulk, on_value, on_output, on_progress)
 
     def stream(self, name: str, args: Args | None, on_value: OnValue) -> Stream:
         """Ask for an answer that stays open."""
-        return Stream(self._calls.call(name, args, None, on_value, None, None))
+        return Stream(self._calls.call(name, args, on_value=on_value))
 
     def tell(self, name: str, args: Args | None = None) -> None:
         """Ask for something whose answer nobody waits for; the log has it when it fails."""
@@ -272,8 +274,8 @@ class Peer:
                 self.log.failure("what a peer sent could not be handled")
 
     def produce(self) -> bool:
-        """All that was said has left: let answers that wait for that say more; whether there is more."""
-        return self._answers.produce()
+        """There is room: let those say more who wait for that; whether they did."""
+        return self.agreement is not None and (self._calls.produce() | self._answers.produce())
 
     def end(self, reason: str) -> None:
         """The connection is over. If nobody had said why, this is why."""

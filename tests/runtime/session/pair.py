@@ -64,10 +64,12 @@ class Wire(StringTransport):
 class End:
     """One end: its session, its peer (which is the other end, seen from here) and its line."""
 
-    def __init__(self, session: Session, peer: Peer, clock: Clock, capacity: int | None) -> None:
+    def __init__(
+        self, session: Session, peer: Peer, clock: Clock, capacity: int | None, pause_at: int
+    ) -> None:
         self.session = session
         self.peer = peer
-        self.line = SessionLine(session=session, peer=peer, clock=clock)
+        self.line = SessionLine(session=session, peer=peer, clock=clock, pause_at=pause_at)
         self.wire = Wire(capacity)
         self.is_connected = False
 
@@ -101,7 +103,9 @@ class Pair:
         decides: bool = True,
         opens: bool = True,
         clock: Clock | None = None,
+        pause_at: int = Limits().unsent_pause,
     ) -> None:
+        self._pause_at = pause_at
         self.clock = clock or Clock()
         self.offers: list[tuple[Peer, Offered]] = []
         self._decides = decides
@@ -124,7 +128,7 @@ class Pair:
         )
         session = Session(role=role, us=us, limits=limits, now=self.clock.seconds())
         peer = Peer(clock=self.clock, handlers=handlers, on_offered=self._offered)
-        return End(session, peer, self.clock, capacity)
+        return End(session, peer, self.clock, capacity, self._pause_at)
 
     def _offered(self, peer: Peer, offered: Offered) -> None:
         self.offers.append((peer, offered))
