@@ -8,7 +8,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from fieldpost.agent.logs import log_observer
+from fieldpost.agent.logs import RecentLines, log_observer
 
 
 class LogTests(SynchronousTestCase):
@@ -70,3 +70,19 @@ class LogTests(SynchronousTestCase):
         stream.close()
 
         log.info("hello?")
+
+
+class RecentTests(SynchronousTestCase):
+    def test_last(self) -> None:
+        """The last lines are kept for whoever asks from afar: so many, of a bounded length, without debugging."""
+        recent = RecentLines(most=3)
+        log = Logger("here", observer=recent)
+
+        for number in range(5):
+            log.info("line {number} {more}", number=number, more="x" * 10_000)
+            log.debug("not this")
+
+        assert [line.split(" ")[4] for line in recent.last(9)] == ["2", "3", "4"]
+        assert len(recent.last(2)) == 2
+        assert recent.last(0) == []
+        assert all(len(line) <= 2_000 for line in recent.last(9))

@@ -124,3 +124,14 @@ def test_one_line_of_trouble() -> None:
 
     assert "no server is configured; 1 pending" in line
     assert status_line({**FULL, "troubles": ["the disk is slow"]}).startswith("the disk is slow; 1 pending")
+
+
+def test_the_session() -> None:
+    """Which way exchanges go, why not over a session, and when that is tried again."""
+    assert "session  " not in shown()
+    assert "open for 312 s" in shown(session={"carrier": "session", "open-for": 312.4})
+    text = shown(session={"carrier": "POST", "cause": "the server said no", "next-try-in": 240.0})
+    assert "none, exchanges go by POST; the server said no; tried again in 240 s" in text
+    assert "none, exchanges go by POST\n" in shown(
+        session={"carrier": "POST", "cause": None, "next-try-in": None}
+    )

@@ -52,6 +52,29 @@ def test_a_certificate_deeper_in_the_chain_is_told_from_the_servers() -> None:
     assert _explain(10, 1, "").startswith("a certificate in the server's chain has expired; renew it")
 
 
+def test_a_certificate_of_our_own_is_checked_when_it_is_read(tmp_path: Path) -> None:
+    """Missing, broken, or with another's key: named, with what to do."""
+    first, second = AUTHORITY.issue("agent-1"), AUTHORITY.issue("agent-2")
+    for name, octets in (
+        ("one.pem", first.certificate),
+        ("one.key", first.key),
+        ("two.key", second.key),
+        ("broken.pem", b"x"),
+    ):
+        (tmp_path / name).write_bytes(octets)
+    trust = Trust.in_system(environ={})
+
+    trust.show(certificate=str(tmp_path / "one.pem"), key=str(tmp_path / "one.key"))
+    for certificate, key, words in (
+        ("absent.pem", "one.key", "absent.pem cannot be read: No such file.*`certificate-file`"),
+        ("one.pem", "absent.key", "absent.key cannot be read"),
+        ("broken.pem", "one.key", "are no certificate and its key"),
+        ("one.pem", "two.key", "are no certificate and its key"),
+    ):
+        with pytest.raises(TrustBroken, match=words):
+            trust.show(certificate=str(tmp_path / certificate), key=str(tmp_path / key))
+
+
 class Unreadable:
     """A connection whose certificate breaks its parser."""
 
