@@ -103,7 +103,7 @@ class SessionLine(Protocol):
         """The session is over: say the last words, and end the connection."""
         if not self._is_open:
             return
-        self._stop()
+        self._let_go()
         transport = self._wire()
         transport.write(self._session.data_to_send())
         transport.loseConnection()
@@ -113,7 +113,7 @@ class SessionLine(Protocol):
     def cut(self) -> None:
         """End the connection at once, and whatever is still unsaid with it."""
         if self._is_open:
-            self._stop()
+            self._let_go()
             self._wire().abortConnection()
 
     # Turns
@@ -174,6 +174,11 @@ class SessionLine(Protocol):
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
+
+    def _let_go(self) -> None:
+        """Not of a connection that is lost: under TLS that began late it has nobody any more who could be told."""
+        if self._is_open:
+            self._stop()
             self._wire().unregisterProducer()
 
     def _wire(self) -> Any:  # the interfaces that Twisted declares for a transport vary by release
