@@ -11,7 +11,7 @@ from typing import Any
 from attrs import field, frozen
 
 from ..errors import Malformed
-from ..schema import field_of, integer_of
+from ..schema import BOOLEAN, field_of, integer_of
 from .events import Atom, atom_of
 from .hello import COUNTER, INCARNATION, SECONDS, VERSION_NUMBER, Hello, read_versions, write_pair
 from .identity import Role
@@ -93,6 +93,8 @@ class Decision:
     """Those that both can decode, in the server's order; None: not said."""
     session: bytes | None = field_of(octets_of(1, 64), default=None)
     """For logs."""
+    upgrade: bool | None = field_of(BOOLEAN, default=None)
+    """In the answer to a POST: whether the server takes sessions."""
 
 
 @frozen(kw_only=True)

@@ -1,0 +1,271 @@
+"""A session in a POST."""
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fieldpost.wire.errors import LocalProtocolError
+from fieldpost.wire.session.agreement import Closed, Opened, Refused
+from fieldpost.wire.session.events import Aborted, Broken, Failed, Output, Requested, Responded
+from fieldpost.wire.session.frame import Framer, FrameType
+from fieldpost.wire.session.identity import Evidence, Role, key_name
+from fieldpost.wire.session.limits import Limits
+from fieldpost.wire.session.negotiation import State
+from fieldpost.wire.session.post import Post
+
+from .ends import ENDS, profile
+
+
+def _client(**us: Any) -> Post:
+    return Post(role=Role.CLIENT, us=profile(Role.CLIENT, **us))
+
+
+def _server(*, us: dict[str, Any] | None = None, **more: Any) -> Post:
+    return Post(role=Role.SERVER, us=profile(Role.SERVER, **(us or {})), **{"upgrade": True, **more})
+
+
+def _pass(source: Post, target: Post, *, end: bool = True) -> list[Any]:
+    events: list[Any] = [*target.receive_data(source.data_to_send(), 0.0)]
+    return [*events, *target.receive_end(0.0)] if end else events
+
+
+def _of(kind: Any, events: list[Any]) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def test_a_post_asks_and_is_answered() -> None:
+    """Hello and requests there; hello, decision and answers back."""
+    client, accepting = _client(), _server()
+    one = client.request(b"exchange", {b"api": b"3.3"}, data=b"payload" * 10_000)
+    two = client.request(b"ping", {})
+
+    asked = _pass(client, accepting)
+    assert {event.name: event.data for event in _of(Requested, asked)} == {
+        b"exchange": b"payload" * 10_000,
+        b"ping": None,
+    }
+    accepting.respond(one, [b"answer" * 10_000], end=True)
+    accepting.respond(two, [], end=True)
+    octets = accepting.data_to_send()
+    told: list[Any] = [*client.receive_data(octets, 0.0), *client.receive_end(0.0)]
+
+    frames = [frame.type for frame in Framer(1 << 16).feed(octets)]
+    assert frames[:2] == [FrameType.HELLO, FrameType.DECISION]
+    assert b"".join(v for e in _of(Responded, told) for v in e.values) == b"answer" * 10_000
+    assert accepting.is_done
+    assert told[-1] == Closed(reason="done", by_peer=True)
+
+
+@pytest.mark.conformance("M54", "M79")
+def test_nothing_leaves_before_the_body_has_ended_then_as_answers_end() -> None:
+    """In the order in which they were ended."""
+    client, accepting = _client(), _server()
+    ids = [client.request(b"ping", {b"n": n}) for n in range(3)]
+    _pass(client, accepting, end=False)
+
+    accepting.respond(ids[2], [3], end=True)
+    assert accepting.data_to_send() == b""
+    accepting.receive_end(0.0)
+    accepting.respond(ids[0], [1], end=True)
+    first = accepting.data_to_send()
+    assert not accepting.is_done
+    accepting.respond(ids[1], [2], end=True)
+    told = client.receive_data(first + accepting.data_to_send(), 0.0)
+
+    assert [event.request for event in _of(Responded, told)] == [ids[2], ids[0], ids[1]]
+
+
+def test_the_answer_says_whether_sessions_are_to_be_had() -> None:
+    """So a client can climb back."""
+    for upgrade in (True, False, None):
+        client, accepting = _client(), _server(upgrade=upgrade)
+        _pass(client, accepting)
+        _pass(accepting, client)
+
+        assert client.upgrade is upgrade
+        assert client.agreement is not None
+
+
+def test_output_and_errors_come_too() -> None:
+    """As in a session."""
+    client, accepting = _client(), _server()
+    one = client.request(b"tail", {})
+    two = client.request(b"tail", {})
+    _pass(client, accepting)
+    accepting.output(one, "a line")
+    accepting.respond(one, [], end=True)
+    accepting.fail(two, "unknown-command", "no")
+
+    told = _pass(accepting, client)
+
+    assert _of(Output, told)[0].atoms[0].text == "a line"
+    assert _of(Failed, told)[0].error.code == b"unknown-command"
+
+
+def test_versions_that_do_not_meet_are_refused_on_both_sides() -> None:
+    """The requests behind the hello are not looked at."""
+    client, accepting = _client(versions=(9, 9)), _server()
+    request = client.request(b"ping", {})
+
+    heard = _pass(client, accepting)
+    told = _pass(accepting, client)
+
+    assert heard[-1].code == "version"
+    assert not _of(Requested, heard)
+    assert isinstance(told[-1], Refused)
+    assert "9 to 9" in told[-1].text
+    assert [event.request for event in _of(Aborted, told)] == [request]
+
+
+def test_a_refusal_by_the_server_is_told() -> None:
+    """An id without anything to show for it."""
+    client, accepting = _client(id="a:7"), _server()
+
+    _pass(client, accepting)
+    told = _pass(accepting, client)
+
+    assert (told[-1].code, told[-1].by_peer) == ("proof", True)
+
+
+def test_a_key_may_show_who_asks() -> None:
+    """Where TLS has its certificate."""
+    accepting = _server(evidence=Evidence(key=key_name(b"k")))
+
+    heard = _pass(_client(id="a:" + key_name(b"k")), accepting)
+
+    assert _of(Opened, heard)[0].agreement.peer.id == "a:" + key_name(b"k")
+
+
+def test_a_proof_by_secret_does_not_fit_a_post() -> None:
+    """It would need the other's nonce first."""
+    with pytest.raises(LocalProtocolError, match="cannot carry a proof"):
+        _client(id="a:7", announces_proof=True)
+
+
+def test_before_registration_only_registration_is_answered() -> None:
+    """As in a session."""
+    client, accepting = _client(), _server(allowed=[b"exchange"])
+    client.request(b"wait", {})
+    client.request(b"exchange", {})
+
+    heard = _pass(client, accepting)
+    accepting.respond(3, [], end=True)
+    told = _pass(accepting, client)
+
+    assert [event.name for event in _of(Requested, heard)] == [b"exchange"]
+    assert _of(Failed, told)[0].error.code == b"not-registered"
+
+
+@pytest.mark.conformance("M80")
+@pytest.mark.parametrize("octets", [b"", b"hello", b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\1\0\1\1\x11"])
+def test_a_body_that_is_none_is_answered_with_an_error_frame(octets: bytes) -> None:
+    """Which the front end sends with status 400."""
+    accepting = _server()
+
+    events = [*accepting.receive_data(octets, 0.0), *accepting.receive_end(0.0)]
+
+    assert isinstance(events[-1], Broken)
+    types = [frame.type for frame in Framer(1 << 16).feed(accepting.data_to_send())]
+    assert FrameType.ERROR in types
+    assert accepting.is_done
+
+
+def test_a_request_without_its_end_is_aborted() -> None:
+    """The others run."""
+    client, accepting = _client(), _server()
+    client.request(b"ping", {})
+    body = client.data_to_send()
+    client.request(b"exchange", {}, data=b"x" * 40_000)
+    more = client.data_to_send()
+    cut = 8 + int.from_bytes(more[:3], "little")
+
+    heard = [*accepting.receive_data(body + more[:cut], 0.0), *accepting.receive_end(0.0)]
+
+    assert [event.request for event in _of(Requested, heard)] == [1]
+    assert [event.request for event in _of(Aborted, heard)] == [3]
+
+
+@pytest.mark.parametrize("cut", [0, 5, 200, -1])
+def test_an_answer_that_is_cut_fails_what_it_owed(cut: int) -> None:
+    """Once, whether it was cut in a frame or between two."""
+    client, accepting = _client(), _server()
+    request = client.request(b"ping", {})
+    _pass(client, accepting)
+    accepting.respond(request, [b"x" * 100], end=True)
+
+    told = [*client.receive_data(accepting.data_to_send()[:cut], 0.0), *client.receive_end(0.0)]
+
+    assert [event.request for event in _of(Aborted, told)] == [request]
+    assert isinstance(told[-1], (Closed, Broken))
+    assert client.receive_end(0.0) == []
+    assert client.receive_data(b"more", 0.0) == []
+
+
+def test_a_lost_connection_aborts_what_runs() -> None:
+    """On the server, whose work can stop then."""
+    client, accepting = _client(), _server()
+    request = client.request(b"wait", {})
+    _pass(client, accepting)
+
+    events = accepting.abandon(0.0)
+
+    assert [event.request for event in _of(Aborted, events)] == [request]
+    assert isinstance(events[-1], Closed)
+    assert accepting.abandon(0.0) == []
+
+
+def test_a_post_asks_before_its_answer_begins() -> None:
+    """Later it is too late; and a server asks nothing."""
+    client, accepting = _client(), _server()
+    _pass(client, accepting)
+    _pass(accepting, client)
+
+    with pytest.raises(LocalProtocolError):
+        client.request(b"ping", {})
+    with pytest.raises(LocalProtocolError):
+        accepting.request(b"ping", {})
+
+
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 5000), min_size=1, max_size=5))
+def test_a_post_is_read_however_it_is_cut(seed: int, sizes: list[int]) -> None:
+    """Both ways."""
+    draw = random.Random(seed)
+    client, accepting = _client(), _server(limits=Limits(frame=4096))
+    for size in sizes:
+        client.request(b"echo", {}, data=b"d" * size)
+
+    def carry(source: Post, target: Post) -> list[Any]:
+        octets, events = source.data_to_send(), list[Any]()
+        while octets:
+            size = draw.randrange(1, 3000)
+            events += target.receive_data(octets[:size], 0.0)
+            octets = octets[size:]
+        return [*events, *target.receive_end(0.0)]
+
+    for event in _of(Requested, carry(client, accepting)):
+        accepting.respond(event.request, [event.data], end=True)
+    told = carry(accepting, client)
+
+    assert sorted(len(v) for e in _of(Responded, told) for v in e.values) == sorted(sizes)
+    assert told[-1].reason == "done"
+
+
+@given(st.sampled_from(Role), st.binary(max_size=60), st.booleans())
+def test_whatever_a_post_holds_nothing_is_raised(role: Role, octets: bytes, is_greeted: bool) -> None:
+    """One end at most, and one exactly once the input has ended, unless there is something to answer."""
+    post = Post(role=role, us=profile(role))
+    events: list[Any] = []
+    if is_greeted:
+        other = _server() if role is Role.CLIENT else _client()
+        if role is Role.CLIENT:
+            _pass(_client(), other)
+        events += post.receive_data(other.data_to_send(), 0.0)
+    events += post.receive_data(octets, 0.0)
+    events += post.receive_end(0.0)
+
+    ends = [event for event in events if isinstance(event, ENDS)]
+    assert len(ends) == (post.state is State.CLOSED)
+    assert ends or role is Role.SERVER
