@@ -9,6 +9,7 @@ decides nothing but this: a connection that does not end after the goodbye is cu
 from collections.abc import Sequence
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -54,7 +55,8 @@ class SessionLine(Protocol):
     def connectionMade(self) -> None:
         """See Protocol."""
         transport = self._wire()
-        if ITCPTransport.providedBy(transport):
+        # Older Twisted takes its UNIX sockets for TCP.
+        if ITCPTransport.providedBy(transport) and not isinstance(transport.getHost(), UNIXAddress):
             transport.setTcpNoDelay(True)
         self._is_open, self._is_full = True, False
         transport.registerProducer(self, True)
