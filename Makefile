@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 DEBIAN_VENV := $(BUILD)/debian-venv
 MERCURIAL := $(BUILD)/mercurial
 DEBIAN_PACKAGES := python3-venv python3-twisted python3-attr python3-cbor2 python3-openssl python3-service-identity \
-	python3-psutil python3-click python3-rich python3-pytest python3-hypothesis python3-setuptools python3-wheel
+	python3-psutil python3-click python3-rich python3-zstandard python3-pytest python3-hypothesis python3-setuptools python3-wheel
 
 .PHONY: run test test-debian lint bench fuzz fuzz-guided reliability conformance deb system-test docs clean
 .DELETE_ON_ERROR:
@@ -119,7 +119,7 @@ $(FUZZ_VENV)/ready: $(VENV)/bin/python
 	@touch $@
 
 $(DEBIAN_VENV)/ready: setup.cfg setup.py
-	@$(DEBIAN_PYTHON) -c 'import venv, ensurepip, setuptools, twisted, attr, cbor2, OpenSSL, service_identity, psutil, click, rich, pytest, hypothesis' \
+	@$(DEBIAN_PYTHON) -c 'import venv, ensurepip, setuptools, twisted, attr, cbor2, OpenSSL, service_identity, psutil, click, rich, zstandard, pytest, hypothesis' \
 		|| { echo "make test-debian needs Debian's packages: apt install $(DEBIAN_PACKAGES)" >&2; exit 1; }
 	@$(DEBIAN_PYTHON) -m venv --system-site-packages $(DEBIAN_VENV) >&2
 	@$(DEBIAN_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable . >&2

@@ -6,6 +6,7 @@ aborts; what we send is frames within the peer's limit; what we hold is bounded.
 """
 
 import zlib
+from collections.abc import Sequence
 
 from attrs import define, field
 
@@ -109,7 +110,7 @@ class End:
         self._begun: set[int] = set()
         self._packer = zlib.compressobj()
 
-    def tell(self, events: list[object]) -> None:
+    def tell(self, events: Sequence[object]) -> None:
         """Check them against what was told before."""
         for event in events:
             self._tell(event)
@@ -273,7 +274,7 @@ def drive_session(octets: bytes, role: Role) -> None:
     assert session.next_deadline() is None
 
 
-def _take(end: End, session: Session, events: list[object]) -> None:
+def _take(end: End, session: Session, events: Sequence[object]) -> None:
     end.tell(events)
     if not any(isinstance(event, Offered) for event in events) or end.is_over:
         return
