@@ -158,18 +158,21 @@ class Endpoint:
         visits = list(self._visits)
         for visit in visits:
             visit.peer.close(SHUTDOWN, retry_after=self._come_back())
-        gone = DeferredList([visit.peer.lost for visit in visits])
-        timer = self._clock.callLater(DRAIN_SECONDS + GRACE_SECONDS, self._cut)
+        drained: Deferred[None] = Deferred()
+        timer = self._clock.callLater(DRAIN_SECONDS + GRACE_SECONDS, self._cut, drained)
 
-        def done(_: object) -> None:
+        def gone(_: object) -> None:
             if timer.active():
                 timer.cancel()
+                drained.callback(None)
 
-        return gone.addCallback(done)
+        DeferredList([visit.peer.lost for visit in visits]).addCallback(gone)
+        return drained
 
-    def _cut(self) -> None:
+    def _cut(self, drained: "Deferred[None]") -> None:
         for visit in list(self._visits):
             visit.line.cut()
+        drained.callback(None)
 
 
 def _evidence(transport: ITransport) -> Evidence:
