@@ -446,8 +446,6 @@ class Answers:
             self._leave_with(answer, payload)
 
     def _end_with_status(self, answer: Answer, octets: bytes) -> None:
-        if len(octets) > self._sender.most:
-            octets = encode_map({b"status": b"error", b"error": {b"code": b"error", b"message": []}})
         if answer.outbound is None and self._end_short(answer, octets):
             return
         outbound = self._outbound_of(answer, self._sender.main)

@@ -19,6 +19,7 @@ IDENTITY = b"identity"
 ZLIB = b"zlib"
 ZSTD = b"zstd-8mb"
 _ZSTD_LEVEL = 3
+_ZSTD_PIECE = 256
 _ZSTD_WINDOW = 8 * 1024 * 1024
 NAMES = (ZSTD, ZLIB) if zstandard else (ZLIB,)
 """What this program packs and unpacks, best first. IDENTITY is taken as well, and never announced."""
@@ -102,41 +103,29 @@ class _ZstdPacker:
 
 
 class _ZstdUnpacker:
-    """The library pushes what it unpacks, so the receiving end can say stop."""
+    """The library has no limit to what comes out, so it gets a little at a time: each little comes to 8 MiB at most."""
 
     def __init__(self) -> None:
-        self._sink = _Sink()
-        self._unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_writer(self._sink)
+        self._unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
 
     def unpack(self, octets: bytes, limit: int) -> bytes:
-        self._sink.begin(limit)
+        parts, left = [], limit
+        for start in range(0, len(octets), _ZSTD_PIECE):
+            part = self._unpack(octets[start : start + _ZSTD_PIECE])
+            left -= len(part)
+            if left < 0:
+                raise TooLarge(f"a frame unpacks to more than the {limit} octets allowed")
+            parts.append(part)
+        return b"".join(parts)
+
+    def _unpack(self, octets: bytes) -> bytes:
         try:
-            self._unpacker.write(octets)
+            found: bytes = self._unpacker.decompress(octets)
         except zstandard.ZstdError as error:
             raise Malformed(f"not zstd: {error}") from error
-        return self._sink.take()
-
-
-class _Sink:
-    """What a bounded unpacking is written to."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._left = 0
-
-    def begin(self, limit: int) -> None:
-        self._parts, self._left = [], limit
-
-    def write(self, octets: bytes) -> int:
-        self._left -= len(octets)
-        if self._left < 0:
-            raise TooLarge("a frame unpacks to more octets than allowed")
-        self._parts.append(bytes(octets))
-        return len(octets)
-
-    def take(self) -> bytes:
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
+        if self._unpacker.unused_data:
+            raise Malformed("packed octets after the end of their stream")
+        return found
 
 
 _PACKERS: dict[bytes, type[Packer]] = {IDENTITY: _Plain, ZLIB: _Deflate}

@@ -17,6 +17,8 @@ from .values import encode_map
 
 _PACKING_ROOM = 256
 """How much longer packing may make what does not pack, with room to spare."""
+LEAST_TO_PACK = 16 * _PACKING_ROOM
+"""A frame, and a window, below which it would be in the way."""
 
 
 class OutStream:
@@ -35,11 +37,10 @@ class OutStream:
         """Whether what goes over it is packed."""
         return self._encoding is not None
 
-    def room_in(self, most: int) -> int:
-        """How much may be packed into a frame of so many octets."""
-        if self._encoding in (None, IDENTITY) or most <= 2 * _PACKING_ROOM:
-            return most
-        return most - _PACKING_ROOM
+    @property
+    def slack(self) -> int:
+        """How much longer than it is something may become here."""
+        return 0 if self._encoding in (None, IDENTITY) else _PACKING_ROOM
 
     def announce(self, request: int) -> bytes:
         """The frame that says how the stream is packed; nothing when it has been said, or nothing is."""
@@ -169,13 +170,14 @@ class Outbound:
         return self.stream.frame(FrameType.REQUEST, self.request, flags, part)
 
     def _next_of_body(self, most: int, connection: SendWindow | None) -> bytes:
-        room = self.stream.room_in(most)
+        slack = self.stream.slack
+        room = most - slack
         wanted = len(self.body[0]) if self.exact and self.body else min(self.size, room)
         if self.held and not self.ended and wanted < room:
             return b""
         size = min(wanted, room)
         if connection is not None and self.window is not None:
-            size = min(size, connection.left, self.window.left)
+            size = min(size, connection.left - slack, self.window.left - slack)
             if wanted and size <= 0:
                 return b""
         announced = self.stream.announce(self.request)

@@ -41,7 +41,7 @@ from .events import (
 from .frame import MAY_IGNORE, PONG, Frame, FrameType, PartFlag, StreamFlag
 from .identity import Role
 from .limits import Limits
-from .outbound import Outbound, OutStream, Sender
+from .outbound import LEAST_TO_PACK, Outbound, OutStream, Sender
 from .outcome import Message, atoms_of, details_of, encode_error, read_error
 from .streams import Assembly, InStreams
 from .values import DEFAULT, Codec
@@ -558,7 +558,8 @@ class Reactor:
         self._answers.progress(Progress(request, topic, position, total, label, item))
 
     def _bulk_stream(self) -> OutStream:
-        if self.bare or self.encoding is None:
+        least = min(self._sender.most, self._peer_limits.request_credit)
+        if self.bare or self.encoding is None or least < LEAST_TO_PACK:
             return self._main
         if self._bulk is None:
             self._bulk = OutStream(self._main.id + 2, self.encoding)

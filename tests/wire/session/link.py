@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from fieldpost.wire.session.events import Event
+from fieldpost.wire.session.events import Event, Responded
 from fieldpost.wire.session.frame import Frame, Framer, encode_frame
 from fieldpost.wire.session.identity import Role
 from fieldpost.wire.session.reactor import Reactor
@@ -29,8 +29,14 @@ def payload_of(frame: dict[str, Any]) -> bytes:
 def frame_of(frame: dict[str, Any]) -> Frame:
     """A recorded frame, as its fields say."""
     header = frame["header"]
-    numbers = (header[key] for key in ("type", "request_id", "stream_id", "stream_flags", "flags"))
-    return Frame(*numbers, payload_of(frame))
+    return Frame(
+        header["type"],
+        header["request_id"],
+        header["stream_id"],
+        header["stream_flags"],
+        header["flags"],
+        payload_of(frame),
+    )
 
 
 def octets_of(frames: Iterable[dict[str, Any]]) -> bytes:
@@ -89,6 +95,11 @@ class Link:
                     if on_event is not None:
                         on_event(reactor, event)
         return events
+
+    def consume(self, reactor: Reactor, event: Event) -> None:
+        """What an application does that uses values as they come; for `run`."""
+        if isinstance(event, Responded):
+            reactor.consume(event.request, event.octets)
 
     def _carry(self, sender: Reactor, receiver: Reactor, now: float) -> list[tuple[Reactor, Event | None]]:
         found: list[tuple[Reactor, Event | None]] = []

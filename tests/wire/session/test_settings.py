@@ -1,0 +1,297 @@
+"""Settings, and streams that are packed (M57-M67)."""
+
+import zlib
+from typing import Any
+
+import pytest
+
+from fieldpost.wire.cbor import encode
+from fieldpost.wire.errors import Malformed, TooLarge
+from fieldpost.wire.session import encodings
+from fieldpost.wire.session.encodings import NAMES, choose, make_packer, make_unpacker
+from fieldpost.wire.session.events import Broken, Event, Requested, Responded, Settings
+from fieldpost.wire.session.frame import Frame, FrameType, StreamFlag
+from fieldpost.wire.session.identity import Role
+from fieldpost.wire.session.limits import Limits
+from fieldpost.wire.session.outcome import STATUS_OK
+from fieldpost.wire.session.reactor import Reactor
+from fieldpost.wire.session.values import encode_map
+from tests.wire.session.link import Link, client, feed, server, take
+
+HELLO, STREAM, RESPONSE = FrameType.HELLO, FrameType.STREAM, FrameType.RESPONSE
+EMPTY = encode_map({})
+
+
+def code_of(events: list[Event]) -> str:
+    broken = events[-1]
+    assert isinstance(broken, Broken)
+    return broken.code
+
+
+@pytest.mark.conformance("M57")
+def test_once() -> None:
+    """Settings come once, and first; with two allowed, a third is an error."""
+    hello = Frame(HELLO, 0, 1, 0, 2, EMPTY)
+    begin = Frame(HELLO, 0, 1, 1, 2, EMPTY)
+    once, twice = server(), Reactor(Role.SERVER, most_settings=2)
+
+    assert once.receive(begin) == [Settings({})]
+    assert code_of(once.receive(hello)) == "wrong-first-frame"
+    assert twice.receive(begin) + twice.receive(hello) == [Settings({})] * 2
+    assert code_of(twice.receive(hello)) == "wrong-first-frame"
+
+
+@pytest.mark.conformance("M58", "M60", "D16")
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [
+        (b"", "settings-empty"),
+        (b"\xff", "settings-malformed"),
+        (EMPTY + EMPTY, "settings-more-than-one-value"),
+        (encode([]), "settings-not-a-map"),
+        (encode_map({b"contentencodings": b"zlib"}), "settings-bad-encodings"),
+        (encode_map({b"contentencodings": [1]}), "settings-bad-encodings"),
+        (bytes(20_000), "settings-too-large"),
+    ],
+)
+def test_bad_settings(payload: bytes, code: str) -> None:
+    """Settings that are none are an error."""
+    assert code_of(server().receive(Frame(HELLO, 0, 1, 1, 2, payload))) == code
+
+
+@pytest.mark.conformance("M59")
+def test_joined() -> None:
+    """Settings in several frames are joined; nothing else may come between."""
+    first, second = Frame(HELLO, 0, 1, 1, 1, EMPTY[:0] + b"\xa1"), Frame(HELLO, 0, 1, 0, 2, b"\x41a\1")
+    joined, cut = server(), server()
+
+    assert joined.receive(first) + joined.receive(second) == [Settings({b"a": 1})]
+    cut.receive(first)
+    assert (
+        code_of(cut.receive(Frame(FrameType.REQUEST, 1, 1, 0, 1, b"\xa1\x44name\x41x")))
+        == "settings-interrupted"
+    )
+
+
+@pytest.mark.conformance("M61", "D12")
+def test_nothing_in_common() -> None:
+    """Unknown names are passed over; with nothing in common things go plain."""
+    assert choose((b"zlib",), (b"brotli", b"zlib")) == b"zlib"
+    assert choose((b"zlib",), (b"brotli", b"identity")) is None
+    reactor = server(encoding=choose((b"zlib",), (b"brotli",)))
+    reactor.receive(Frame(FrameType.REQUEST, 1, 1, 1, 1, b"\xa1\x44name\x41x"))
+    reactor.respond(1, [b"response"], end=True)
+
+    assert [(frame.type, frame.stream_flags) for frame in take(reactor)] == [
+        (RESPONSE, 1),
+        (RESPONSE, 0),
+        (RESPONSE, 0),
+    ]
+
+
+def asking(**how: Any) -> Reactor:
+    reactor = client(**how)
+    for _ in range(3):
+        reactor.request(b"cmd")
+    reactor.data_to_send()
+    return reactor
+
+
+@pytest.mark.conformance("M58", "M62", "M66", "D17", "D21")
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        ([Frame(STREAM, 1, 2, 1, 2, encode(b"brotli"))], "unknown-encoding"),
+        ([Frame(STREAM, 1, 2, 1, 2, encode(b"zlib") + encode(1))], "encoding-extra-values"),
+        ([Frame(STREAM, 1, 2, 1, 2, encode(1))], "settings-malformed"),
+        ([Frame(STREAM, 1, 2, 1, 2, b"\xff")], "settings-malformed"),
+        ([Frame(STREAM, 1, 2, 1, 2, b"\x44z")], "settings-malformed"),
+        ([Frame(STREAM, 1, 2, 1, 2, bytes(2_000))], "settings-too-large"),
+        (
+            [Frame(STREAM, 1, 2, 1, 2, encode(b"zlib")), Frame(STREAM, 1, 2, 0, 2, encode(b"zlib"))],
+            "settings-repeated",
+        ),
+        ([Frame(RESPONSE, 1, 2, 5, 2, b"x")], "encoded-without-settings"),
+        (
+            [Frame(STREAM, 1, 2, 1, 2, encode(b"zlib")), Frame(RESPONSE, 1, 2, 4, 2, b"nope")],
+            "decoding-failed",
+        ),
+    ],
+)
+def test_bad_streams(frames: list[Frame], code: str) -> None:
+    """A stream that is set up wrongly, or not at all, is an error."""
+    reactor = asking()
+
+    assert code_of([event for frame in frames for event in reactor.receive(frame)]) == code
+
+
+def packed(octets: bytes) -> bytes:
+    packer = zlib.compressobj()
+    return packer.compress(octets) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+
+@pytest.mark.conformance("M66", "D18")
+@pytest.mark.parametrize("name", NAMES)
+def test_bombs(name: bytes) -> None:
+    """A frame that unpacks to more than allowed closes the connection, without being unpacked further."""
+    bomb = make_packer(name).pack(STATUS_OK + bytes(30_000_000))
+    reactor = asking()
+    reactor.receive(Frame(STREAM, 1, 2, 1, 2, encode(name)))
+
+    assert code_of(reactor.receive(Frame(RESPONSE, 1, 2, 4, 2, bomb))) == "decoded-too-large"
+
+
+@pytest.mark.conformance("M66", "D18")
+def test_slow_bomb() -> None:
+    """So does a request whose frames unpack to too much together."""
+    reactor = asking(limits=Limits(decoded=10_000, decoded_request=50_000))
+    packer, codes = make_packer(b"zlib"), []
+    reactor.receive(Frame(STREAM, 1, 2, 1, 2, encode(b"zlib")))
+    events = reactor.receive(Frame(RESPONSE, 1, 2, 4, 1, packer.pack(STATUS_OK)))
+    while not reactor.is_over:
+        events = reactor.receive(Frame(RESPONSE, 1, 2, 4, 1, packer.pack(encode(bytes(5_000)))))
+        codes.append(events)
+
+    assert (code_of(events), len(codes)) == ("decoded-request-too-large", 10)
+
+
+@pytest.mark.conformance("M63")
+@pytest.mark.parametrize("name", [*NAMES, b"identity"])
+def test_octet_by_octet(name: bytes) -> None:
+    """A packed answer cut in frames of one octet is read the same."""
+    octets = make_packer(name).pack(STATUS_OK + encode([b"x" * 100, {b"k": 1}]))
+    reactor = asking()
+    reactor.receive(Frame(STREAM, 1, 2, 1, 2, encode(name)))
+
+    events = [
+        event
+        for place in range(len(octets))
+        for event in reactor.receive(Frame(RESPONSE, 1, 2, 4, 1, octets[place : place + 1]))
+    ]
+
+    values = [value for event in events if isinstance(event, Responded) for value in event.values]
+    assert values == [[b"x" * 100, {b"k": 1}]]
+
+
+@pytest.mark.conformance("M64")
+@pytest.mark.parametrize("name", NAMES)
+def test_shared_packer(name: bytes) -> None:
+    """Answers share a stream and its packer: the second of two alike is much shorter, and reads on its own."""
+    link = Link(encoding=name)
+    text = bytes(range(256)) * 20
+    sizes = []
+    for _ in range(2):
+        request = link.client.request(b"get")
+        link.run()
+        link.server.respond(request, [text], end=True, bulk=True)
+        before = len(link.sent)
+        (responded,) = link.run()
+        assert isinstance(responded, Responded) and responded.values == (text,)
+        frames = [frame for _, frame in link.sent[before:] if frame.type == RESPONSE]
+        assert {frame.stream for frame in frames} == {4}
+        sizes.append(sum(len(frame.payload) for frame in frames))
+
+    assert sizes[1] * 2 < sizes[0] < len(text)
+    assert sum(frame.type == STREAM for _, frame in link.sent) == 1
+
+
+@pytest.mark.conformance("M65", "D10")
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("how", ["fail", "drop", "cancel"])
+@pytest.mark.parametrize("sent", [0, 100, 1_000])
+def test_after_abort(name: bytes, how: str, sent: int) -> None:
+    """After a packed answer that was broken off, the next on that stream is its own and nothing else."""
+    link = Link(encoding=name)
+    for _ in range(2):
+        link.client.request(b"get")
+    link.run()
+    link.server.respond(1, [b"lost" * 20_000], end=False, bulk=True)
+    feed(link.client, take_whole(link.server)) if sent else None
+    if how == "cancel":
+        link.client.cancel(1)
+        link.run()
+    else:
+        link.server.fail(1, "broke") if how == "fail" else link.server.drop(1)
+    link.server.respond(3, [b"mine" * 20_000], end=True, bulk=True)
+
+    events = link.run()
+
+    values = [
+        v for event in events if isinstance(event, Responded) and event.request == 3 for v in event.values
+    ]
+    assert values == [b"mine" * 20_000]
+    assert (link.client.outstanding, link.server.active) == (0, 0)
+
+
+def take_whole(reactor: Reactor) -> bytes:
+    return reactor.data_to_send()
+
+
+@pytest.mark.conformance("M67")
+@pytest.mark.parametrize("name", NAMES)
+def test_other_direction(name: bytes) -> None:
+    """Data of a request are packed on a stream of the client, and read by the server."""
+    link = Link(encoding=name)
+    for turn in range(2):
+        request = link.client.request(b"put", data=b"inventory" * 9_000, bulk=True)
+        assert link.run() == [Requested(request, b"put", {}, b"inventory" * 9_000)]
+        assert turn or link.server.partial == 0
+
+    data = [frame for _, frame in link.sent if frame.type == FrameType.DATA]
+    assert {frame.stream for frame in data} == {3}
+    assert all(frame.stream_flags & StreamFlag.ENCODED for frame in data if frame.payload)
+
+
+@pytest.mark.conformance("M67", "D24")
+def test_encoded_to_server() -> None:
+    """A packed frame to a server on a stream that was not set up is an error, as at a client."""
+    reactor = Reactor(Role.SERVER)
+
+    frame = Frame(FrameType.REQUEST, 1, 1, 5, 1, b"x")
+    assert code_of(reactor.receive(frame)) == "encoded-without-settings"
+
+
+@pytest.mark.conformance("D27")
+def test_stream_ends_with_its_settings() -> None:
+    """A stream that ends with the frame of its settings can be begun and set up again."""
+    reactor = asking()
+    assert reactor.receive(Frame(STREAM, 1, 2, 3, 2, encode(b"zlib"))) == []
+    assert reactor.receive(Frame(STREAM, 1, 2, 1, 2, encode(b"zlib"))) == []
+
+    events = reactor.receive(Frame(RESPONSE, 1, 2, 4, 2, packed(STATUS_OK)))
+    assert events == [Responded(1, (), 0, True)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unpackers(name: bytes) -> None:
+    """An unpacker gives exactly what went in, and refuses what is too much or is none."""
+    packer, unpacker = make_packer(name), make_unpacker(name)
+    assert unpacker is not None
+    for octets in (b"", b"one", bytes(100_000), b"two"):
+        piece = packer.pack(octets)
+        assert unpacker.unpack(piece, 100_000) == octets
+    with pytest.raises(TooLarge):
+        unpacker.unpack(packer.pack(bytes(2_000_000)), 1_999_999)
+    fresh = make_unpacker(name)
+    assert fresh is not None
+    with pytest.raises(Malformed):
+        fresh.unpack(b"\xff" * 100, 1_000)
+
+
+def test_after_the_end_of_zlib() -> None:
+    """Nothing may follow the end of a zlib stream."""
+    whole = zlib.compress(b"all")
+    for first, second in ((whole + b"x", None), (whole, b"x")):
+        unpacker = make_unpacker(b"zlib")
+        assert unpacker is not None
+        with pytest.raises(Malformed):
+            unpacker.unpack(first, 100)
+            assert second is not None
+            unpacker.unpack(second, 100)
+
+
+def test_names() -> None:
+    """zlib is always there, identity is never announced."""
+    assert b"zlib" in encodings.NAMES
+    assert b"identity" not in encodings.NAMES
+    assert make_unpacker(b"brotli") is None
