@@ -26,7 +26,6 @@ from .peer import Peer
 WRITE_OCTETS = 64 * 1024
 """At most so many in one write, so that a full transport is seen before the next."""
 GOODBYE = 5.0
-"""Seconds that the last words may take to leave, until the connection is cut."""
 
 
 @implementer(IPushProducer)
@@ -36,15 +35,26 @@ class SessionLine(Protocol):
     log = Logger()
 
     def __init__(
-        self, *, session: Session, peer: Peer, clock: IReactorTime, pause_at: int = Limits().unsent_pause
+        self,
+        *,
+        session: Session,
+        peer: Peer,
+        clock: IReactorTime,
+        pause_at: int = Limits().unsent_pause,
+        goodbye: float = GOODBYE,
     ) -> None:
-        """While more than `pause_at` octets are unsent, nothing is made to be sent that can wait."""
+        """
+        While more than `pause_at` octets are unsent, nothing is made to be sent that can wait.
+
+        `goodbye` are the seconds that the last words may take to leave, until the connection is cut.
+        """
         self._session = session
         self._peer = peer
         self._clock = clock
         self._timer: IDelayedCall | None = None
         self._abort: IDelayedCall | None = None
         self._pause_at = pause_at
+        self._goodbye = goodbye
         self._is_open = self._is_taking = self._is_woken = False
         self._is_full = True
         """Whether the transport takes nothing now."""
@@ -110,7 +120,7 @@ class SessionLine(Protocol):
         transport.write(self._session.data_to_send())
         transport.loseConnection()
         # A TLS handshake that never ends, or a peer that reads nothing, would keep it for ever.
-        self._abort = self._clock.callLater(GOODBYE, transport.abortConnection)
+        self._abort = self._clock.callLater(self._goodbye, transport.abortConnection)
 
     def cut(self) -> None:
         """End the connection at once, and whatever is still unsaid with it."""
