@@ -270,7 +270,7 @@ class Session:
             absorb = absorbers.get(type(event))
             if absorb is None:
                 self._out.append(event)
-            elif self.state is not State.CLOSED or type(event) is Aborted:
+            else:
                 absorb(self, event)
 
     # Hello and decision

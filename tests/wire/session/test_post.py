@@ -3,6 +3,7 @@
 import random
 from typing import Any
 
+import cbor2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from fieldpost.wire.errors import LocalProtocolError
 from fieldpost.wire.session.agreement import Closed, Opened, Refused
 from fieldpost.wire.session.events import Aborted, Broken, Failed, Output, Requested, Responded
-from fieldpost.wire.session.frame import Framer, FrameType
+from fieldpost.wire.session.frame import Frame, Framer, FrameType, encode_frame
 from fieldpost.wire.session.identity import Evidence, Role, key_name
 from fieldpost.wire.session.limits import Limits
 from fieldpost.wire.session.negotiation import State
@@ -202,6 +203,67 @@ def test_an_answer_that_is_cut_fails_what_it_owed(cut: int) -> None:
     assert isinstance(told[-1], (Closed, Broken))
     assert client.receive_end(0.0) == []
     assert client.receive_data(b"more", 0.0) == []
+
+
+def _frame(type: int, values: Any, *, stream: int = 1, begins: bool = True) -> bytes:
+    return encode_frame(Frame(type, 0, stream, int(begins), 2, cbor2.dumps(values)))
+
+
+GREETING = {b"versions": [1, 1], b"codecs": [b"cbor"], b"id": b"s:x"}
+DECISION = {b"version": 1, b"codec": b"cbor"}
+REFUSAL = {b"error": {b"code": b"x"}}
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        ([(FrameType.HELLO, {b"versions": 1})], "hello-malformed"),
+        ([(FrameType.DECISION, DECISION)], "decision-unexpected"),
+        ([(FrameType.HELLO, GREETING), (FrameType.DECISION, {b"version": 1})], "decision-malformed"),
+        ([(FrameType.HELLO, GREETING), (FrameType.DECISION, {**DECISION, b"version": 9})], "version"),
+        ([(FrameType.HELLO, GREETING), (FrameType.DECISION, REFUSAL)], "x"),
+        ([(FrameType.HELLO, {**GREETING, b"id": b"a:9"})], "proof"),
+        ([(FrameType.RESPONSE, {})], "early-frame"),
+    ],
+)
+def test_an_answer_that_is_none_fails_what_was_asked(frames: list[tuple[int, Any]], code: str) -> None:
+    """With one end that says why."""
+    client = _client()
+    request = client.request(b"ping", {})
+    client.data_to_send()
+
+    told: list[Any] = []
+    for number, (type, values) in enumerate(frames):
+        told += client.receive_data(_frame(type, values, stream=2, begins=not number), 0.0)
+    told += client.receive_end(0.0)
+
+    assert [event.request for event in _of(Aborted, told)] == [request]
+    assert told[-1].code == code
+
+
+def test_a_decision_or_a_proof_from_a_client_is_none() -> None:
+    """Only the server decides here."""
+    accepting = _server()
+    assert isinstance(_last(accepting.receive_data(_frame(FrameType.DECISION, REFUSAL), 0.0)), Broken)
+
+    accepting = _server(evidence=Evidence(vouched=True))
+    proving = {**GREETING, b"id": b"a:1", b"nonce": b"n" * 32, b"proof": b"hmac-sha256"}
+    assert _last(accepting.receive_data(_frame(FrameType.HELLO, proving), 0.0)).code == "proof"
+
+
+def _last(events: Any) -> Any:
+    return events[-1]
+
+
+def test_frames_of_a_connection_do_no_harm() -> None:
+    """A ping in a body is passed over; a frame over the limit is not."""
+    client, accepting = _client(), _server()
+    body = client.data_to_send()
+    ping = encode_frame(Frame(FrameType.PING, 0, 1, 0, 0, b"x"))
+
+    events: list[Any] = [*accepting.receive_data(body + ping, 0.0)]
+    assert [type(event) for event in events] == [Opened]
+    assert _last(accepting.receive_data(b"\xff\xff\xff" + b"\0" * 5, 0.0)).code == "frame-too-large"
 
 
 def test_a_lost_connection_aborts_what_runs() -> None:

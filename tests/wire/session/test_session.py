@@ -21,6 +21,7 @@ from fieldpost.wire.session.agreement import (
 from fieldpost.wire.session.events import (
     Aborted,
     Broken,
+    Cancelled,
     Failed,
     PeerClosed,
     Requested,
@@ -351,6 +352,14 @@ def test_a_master_may_have_to_prove_itself(secret: bytes | None, opens: bool) ->
         assert isinstance(ends.client.end, (Refused, Closed))
 
 
+def test_who_sent_no_proof_is_proved_by_nothing() -> None:
+    """Whatever the secret."""
+    ends = opened()
+
+    assert not ends.server.session.is_proved_by(b"secret")
+    assert not agent().is_proved_by(b"secret")
+
+
 def test_a_proof_is_sent_when_it_is_due_and_once() -> None:
     """Not before the hello of the peer, not unannounced, not twice."""
     announcing = agent(us={"id": "a:7", "announces_proof": True})
@@ -426,6 +435,22 @@ def test_waiting_data_follow_their_request() -> None:
     ends.run()
 
     assert [event.data for event in ends.server.of(Requested)] == [b"abc", b"def"]
+
+
+def test_an_open_session_is_its_reactor() -> None:
+    """Data piece by piece, and a request that is taken back."""
+    ends = opened()
+    client = ends.client.session
+    one = client.request(b"one", {}, has_data=True, now=0.0)
+    client.send_data(one, b"ab", end=False)
+    client.send_data(one, b"c", end=True)
+    two = client.request(b"two", {}, now=0.0)
+    ends.run()
+    client.cancel(two, b"enough")
+    ends.run()
+
+    assert {event.name: event.data for event in ends.server.of(Requested)} == {b"one": b"abc", b"two": None}
+    assert ends.server.one(Cancelled) == Cancelled(two, b"enough")
 
 
 def test_what_is_taken_back_while_it_waits_never_leaves() -> None:
