@@ -26,7 +26,7 @@ from ..wire.message import TYPE_RULE, is_type
 from .settings import option
 
 MAX_FIELDS = 100
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 _LEVELS = {str(level): level for level in (OLDEST_SERVER_API, NEWEST_SERVER_API)}
 
 
@@ -66,11 +66,17 @@ class MessageOptions:
     def __attrs_post_init__(self) -> None:
         if len(self.fields) > MAX_FIELDS:
             raise ValueError(f"a message may have {MAX_FIELDS} declared fields, not {len(self.fields)}")
+        seen: set[str] = set()
         for name in self.fields:
             if not _NAME.fullmatch(name):
                 raise ValueError(
-                    f"{name[:70]!r} is no field's name: letters, digits, `_`, `-` and `.`, a letter first"
+                    f"{name[:70]!r} is no field's name: letters, digits, `_` and `-`, a letter first"
                 )
+            if name.lower() in seen:
+                raise ValueError(
+                    f"`{name}` is there in another spelling; databases could not tell them apart"
+                )
+            seen.add(name.lower())
             if name in ENVELOPE:
                 raise ValueError(f"`{name}` is in every message; leave it out")
 
@@ -82,8 +88,8 @@ def declarations_of(messages: Mapping[str, MessageOptions]) -> tuple[Declaration
     Raises ValueError for a type that cannot be one, or that is built in.
     """
     for kind in messages:
-        if not is_type(kind):
-            raise ValueError(f"{kind[:70]!r} is no type of message; it must be {TYPE_RULE}")
+        if not is_type(kind) or ":" in kind:
+            raise ValueError(f"{kind[:70]!r} is no type of message; it must be {TYPE_RULE}, and without `:`")
     found = tuple(_declaration(kind, options) for kind, options in messages.items())
     catalogue_with(found)
     return found

@@ -36,7 +36,8 @@ from .operations import (
     list_operations_txn,
 )
 from .outgoing import queue_message_txn
-from .queries import Read, choice, json_body, number, parameters, word
+from .queries import Read, check_name, choice, json_body, number, parameters, text_of, word
+from .typed import Typed
 
 ROOT = "/api/v1"
 MAX_LIMIT = 1_000
@@ -68,8 +69,9 @@ class Api:
     log = Logger()
 
     def __init__(
-        self, *, commits: Commits, renderer: Writer, clock: IReactorTime, presence: Presence
+        self, *, commits: Commits, renderer: Writer, clock: IReactorTime, presence: Presence, typed: Typed
     ) -> None:
+        self._typed = typed
         self._presence = presence
         self._commits = commits
         self._renderer = renderer
@@ -129,9 +131,19 @@ class Api:
         return json_answer(self._shown(computer))
 
     async def _list_messages(self, call: Call) -> Answer:
-        query = MessageQuery(**parameters(call, {**_PAGE, "computer": number(), "type": word}))
+        query = self._message_query(call)
         found = await self._commits.run(lambda txn: list_messages_txn(txn, query))
         return await self._renderer.run(_messages_answer, found, query.after)
+
+    def _message_query(self, call: Call) -> MessageQuery:
+        """Parameters that are none of ours name fields of the type."""
+        known = {**_PAGE, "computer": number(), "type": word}
+        asked = parameters(call, known, others=text_of)
+        fields = {name: asked.pop(name) for name in asked.keys() - known}
+        if fields and "type" not in asked:
+            check_name(next(iter(fields)), known, "parameter")
+        conditions = (self._typed.condition(asked["type"], name, text) for name, text in fields.items())
+        return MessageQuery(**asked, conditions=tuple(conditions))
 
     async def _list_operations(self, call: Call) -> Answer:
         asked = _page(parameters(call, {**_PAGE, "computer": number(), "status": choice(*STATUSES)}))

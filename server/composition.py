@@ -10,6 +10,8 @@ from twisted.internet.interfaces import IReactorTime
 from ..runtime.database import open_database, transaction
 from ..runtime.session.topics import Topics
 from ..runtime.writer import Writer
+from ..wire.catalogue import AGENT_MESSAGES
+from ..wire.declaration import Catalogue
 from ..wire.http import EXCHANGE_PATH
 from ..wire.session.identity import INCARNATION_OCTETS
 from .api import Api
@@ -29,6 +31,7 @@ from .session.output import Outputs
 from .session.records import all_twins_txn
 from .session.registry import Registry
 from .session.visit import Desk
+from .typed import Typed
 
 APPLICATION_ID = 0x46507365
 """Marks our files: `FPse`."""
@@ -73,6 +76,7 @@ def build_server(
     limits: ParcelLimits,
     new_octets: Callable[[int], bytes],
     window: Window = _WINDOW,
+    catalogue: Catalogue = AGENT_MESSAGES,
 ) -> Server:
     """
     Join the parts.
@@ -83,7 +87,12 @@ def build_server(
     uuid = _own_uuid(connection, new_id)
     commits = Commits(connection=connection, writer=writer)
     exchange = Exchange(policy=policy, uuid=uuid, new_id=new_id, new_token=new_token, window=window)
-    intake = Intake(exchange=exchange, commits=commits, decoder=decoder, clock=clock, limits=limits)
+    typed = Typed(catalogue)
+    with transaction(connection) as txn:
+        typed.prepare_txn(txn)
+    intake = Intake(
+        exchange=exchange, commits=commits, decoder=decoder, clock=clock, limits=limits, typed=typed
+    )
     twins = all_twins_txn(connection)
     registry = Registry(commits=commits, clock=clock, incarnation=new_octets(INCARNATION_OCTETS), twins=twins)
     topics = Topics(clock=clock)
@@ -91,7 +100,7 @@ def build_server(
     notices = Notices(commits=commits, watch=watch, topics=topics, present=registry)
     bulletin = Bulletin(clock=clock, topics=topics, registry=registry)
     outputs = Outputs(clock=clock)
-    api = Api(commits=commits, renderer=decoder, clock=clock, presence=registry)
+    api = Api(commits=commits, renderer=decoder, clock=clock, presence=registry, typed=typed)
     console = Console(commits=commits, registry=registry, outputs=outputs, bulletin=bulletin, clock=clock)
     desk = Desk(
         uuid=uuid,

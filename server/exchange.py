@@ -34,6 +34,7 @@ from .parcel import Parcel
 from .policy import BEFORE_APPROVAL, AcceptedTypes, Policy
 from .registration import Denial, Register, register_txn
 from .tokens import Presented, judge_token
+from .typed import store_parts_txn
 
 
 @frozen(kw_only=True)
@@ -203,10 +204,12 @@ def _store_txn(txn: Connection, computer: Computer, parcel: Parcel, admission: A
     if not admission.take:
         return 0
     items = parcel.items[admission.skip :]
-    numbered = [
-        (number, item.row) for number, item in enumerate(items, computer.expected) if item.row is not None
-    ]
-    store_messages_txn(txn, computer=computer.id, received=now, numbered=numbered)
+    stored = [(number, item) for number, item in enumerate(items, computer.expected) if item.row is not None]
+    numbered = [(number, item.row) for number, item in stored if item.row is not None]
+    first = store_messages_txn(txn, computer=computer.id, received=now, numbered=numbered)
+    store_parts_txn(
+        txn, ((first + index, item.parts) for index, (_, item) in enumerate(stored) if item.parts)
+    )
     results = [item.result for item in items if item.result is not None]
     return sum(not finish_operation_txn(txn, computer.id, result, now) for result in results)
 

@@ -24,6 +24,7 @@ from .commits import Commits
 from .errors import Refused
 from .exchange import Exchange, Outcome
 from .parcel import Parcel, ParcelLimits, UnknownLevel, open_parcel
+from .typed import Typed
 
 SMALL_OCTETS = 16 * 1024
 """A body up to this is decoded at once: it takes less than handing it to another thread and back."""
@@ -64,7 +65,9 @@ class Intake:
         decoder: Writer,
         clock: IReactorTime,
         limits: ParcelLimits = _LIMITS,
+        typed: Typed,
     ) -> None:
+        self._typed = typed
         self._exchange = exchange
         self._commits = commits
         self._decoder = decoder
@@ -93,6 +96,7 @@ class Intake:
             secure_id=envelope.secure_id,
             token=envelope.token,
             limits=self._limits,
+            typed=self._typed,
         )
         try:
             small = len(envelope.body) <= SMALL_OCTETS

@@ -30,18 +30,20 @@ def row_of(message: Message, octets: bytes) -> Row:
 
 def store_messages_txn(
     txn: Connection, *, computer: int, received: float, numbered: Sequence[tuple[int, Row]]
-) -> None:
-    """Add messages of a computer, in this order."""
-    start = 0
+) -> int:
+    """Add messages of a computer, in this order; the id of the first, behind which those of the others follow."""
+    start = last = 0
     for count in _CHUNKS:
         statement = _STATEMENTS[count]
         while len(numbered) - start >= count:
             part = numbered[start : start + count]
-            txn.execute(
+            done = txn.execute(
                 statement,
                 list(chain.from_iterable((computer, number, received, *row) for number, row in part)),
             )
+            last = done.lastrowid or 0
             start += count
+    return last - len(numbered) + 1
 
 
 @frozen(kw_only=True)
@@ -65,6 +67,8 @@ class MessageQuery:
     limit: int = 100
     computer: int | None = None
     type: str | None = None
+    conditions: tuple[tuple[str, Any], ...] = ()
+    """More of what a message must be, in SQL (`Typed.condition`), each with the value for its second `?`."""
     max_octets: int = 8 * 1024 * 1024
     """Bodies beyond this stay for the next query; the first always comes."""
 
@@ -98,6 +102,9 @@ def _statement(query: MessageQuery) -> tuple[str, list[Any]]:
         if value is not None:
             where.append(f"{column} = ?")
             values.append(value)
+    for condition, value in query.conditions:
+        where.append(condition)
+        values += [query.after, value]
     columns = "id, computer, number, type, timestamp, received, body"
     text = f"SELECT {columns} FROM message WHERE {' AND '.join(where)} ORDER BY id LIMIT ?"
     return text, [*values, query.limit]

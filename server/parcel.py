@@ -7,6 +7,7 @@ What is stored is CBOR, whatever came: the very octets of a message in CBOR, a m
 become lists by that; nothing else is lost, octets and text stay apart.
 """
 
+from functools import partial
 from typing import Any
 
 from attrs import frozen
@@ -14,6 +15,7 @@ from attrs import frozen
 from ..wire import cbor
 from ..wire.api import NEWEST_SERVER_API, OLDEST_SERVER_API, ApiLevel
 from ..wire.compression import inflate
+from ..wire.declaration import Catalogue
 from ..wire.digest import types_digest
 from ..wire.encoding import BPICKLE, CBOR, Encoding
 from ..wire.errors import TooLarge
@@ -23,7 +25,9 @@ from ..wire.payload import ClientPayload
 from .errors import ServerError
 from .messages import Row, row_of
 from .operations import Result, read_result
+from .typed import Parts, Typed
 
+_NOTHING_TYPED = Typed(Catalogue({}))
 _ANSWERS = (OPERATION_RESULT, RESYNCHRONIZE)
 
 
@@ -52,6 +56,8 @@ class Item:
 
     row: Row | None
     result: Result | None = None
+    parts: Parts | None = None
+    """Its fields in columns, where its type is declared."""
 
 
 @frozen(kw_only=True)
@@ -75,6 +81,7 @@ def open_parcel(
     secure_id: bytes | None,
     token: bytes | None,
     limits: ParcelLimits,
+    typed: Typed = _NOTHING_TYPED,
 ) -> Parcel:
     """
     Read a body; `level` is what its header says.
@@ -95,7 +102,7 @@ def open_parcel(
     _check(payload, limits)
     if bodies is None:
         bodies = cbor.encode_each_known(payload.messages)
-    items = tuple(map(_item, payload.messages, bodies))
+    items = tuple(map(partial(_item, typed), payload.messages, bodies))
     return Parcel(secure_id=secure_id, token=token, payload=payload, items=items)
 
 
@@ -124,10 +131,9 @@ def _check(payload: ClientPayload, limits: ParcelLimits) -> None:
         raise TooLarge(f"{count} messages are more than the {limits.messages} allowed in one exchange")
 
 
-def _item(message: Message, octets: bytes) -> Item:
+def _item(typed: Typed, message: Message, octets: bytes) -> Item:
     kind = message["type"]
     if kind == REGISTER:
         return Item(row=None)
-    if kind in _ANSWERS:
-        return Item(row=row_of(message, octets), result=read_result(message))
-    return Item(row=row_of(message, octets))
+    result = read_result(message) if kind in _ANSWERS else None
+    return Item(row=row_of(message, octets), result=result, parts=typed.parts(message))

@@ -48,9 +48,14 @@ def word(name: str, text: str) -> str:
     return text
 
 
-def parameters(call: Call, known: Mapping[str, Read]) -> dict[str, Any]:
+def text_of(name: str, text: str) -> str:
+    """The text itself, whatever it is."""
+    return text
+
+
+def parameters(call: Call, known: Mapping[str, Read], *, others: Read | None = None) -> dict[str, Any]:
     """
-    The values of the parameters given, by name.
+    The values of the parameters given, by name; `others` reads those that are not known, where they may be given.
 
     Raises Malformed for one that is not known, given twice, or wrong.
     """
@@ -62,10 +67,11 @@ def parameters(call: Call, known: Mapping[str, Read]) -> dict[str, Any]:
         raise Malformed("the query after the `?` must be like a=1&b=2") from None
     found: dict[str, Any] = {}
     for name, text in pairs:
-        check_name(name, known, "parameter")
+        if others is None:
+            check_name(name, known, "parameter")
         if name in found:
-            raise Malformed(f"`{name}` is given twice")
-        found[name] = known[name](name, text)
+            raise Malformed(f"`{name[:60]}` is given twice")
+        found[name] = known.get(name, others or word)(name, text)
     return found
 
 

@@ -23,7 +23,7 @@ from .policy import Policy
 from .session.certificate import inside_tls
 from .session.door import Doors
 from .session.endpoint import Endpoint, Terms
-from .settings import ServerSettings
+from .settings import ServerSettings, catalogue_of
 from .site import Site, SiteLimits
 
 DATABASE_FILE = "server.sqlite"
@@ -118,6 +118,7 @@ class ServerService(Service):
             api_token=self._api_token,
             new_id=lambda: str(uuid.uuid4()),
             new_token=lambda: secrets.token_hex(16).encode(),
+            catalogue=catalogue_of(self._settings),
             limits=ParcelLimits(octets=intake.max_octets, messages=intake.max_messages),
             new_octets=secrets.token_bytes,
         )

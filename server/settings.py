@@ -6,8 +6,10 @@ from pathlib import Path
 
 from attrs import Factory, frozen
 
+from ..runtime.message_types import MessageOptions, catalogue_with, declarations_of
 from ..runtime.secret import read_secret
 from ..runtime.settings import OCTETS, SECONDS, load, option
+from ..wire.declaration import Catalogue
 from ..wire.http import MAX_EXCHANGE_OCTETS
 from ..wire.message import TYPE_RULE, is_type
 from .policy import BUNDLED_TYPES, CORE_TYPES, AcceptedTypes, Account, Policy
@@ -111,12 +113,14 @@ class ServerSettings:
     limits: LimitsSection = Factory(LimitsSection)
     session: SessionSection = Factory(SessionSection)
     accounts: dict[str, AccountSection] = option(name="account", default=Factory(dict))
+    messages: dict[str, MessageOptions] = Factory(dict)
 
     def __attrs_post_init__(self) -> None:
         if not self.accounts:
             raise ValueError("no computer could register: write an [account.NAME] section")
         if self.limits.all_bodies < self.intake.max_octets:
             raise ValueError("`limits.all-bodies` must be at least `intake.max-octets`")
+        declarations_of(self.messages)
 
 
 def load_settings(path: Path) -> ServerSettings:
@@ -126,6 +130,11 @@ def load_settings(path: Path) -> ServerSettings:
     Raises SettingsError.
     """
     return load(path, ServerSettings, dropins=path.with_suffix(".d"))
+
+
+def catalogue_of(settings: ServerSettings) -> Catalogue:
+    """What messages look like: the built-in types and those that the settings declare."""
+    return catalogue_with(declarations_of(settings.messages))
 
 
 def policy_of(settings: ServerSettings) -> Policy:

@@ -118,14 +118,16 @@ class Catalogue:
     @classmethod
     def of(cls, declarations: Iterable[Declaration]) -> "Catalogue":
         """
-        These; each type once.
+        These; each type once, whatever its spelling: a database could not tell the two apart.
 
         Raises Malformed for a type that is declared twice.
         """
         found: dict[str, Declaration] = {}
+        spellings: set[str] = set()
         for one in declarations:
-            if one.type in found:
+            if one.type.casefold() in spellings:
                 raise Malformed(f"`{one.type}` is declared already; call yours otherwise")
+            spellings.add(one.type.casefold())
             found[one.type] = one
         return cls(found)
 

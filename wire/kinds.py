@@ -21,6 +21,8 @@ from .errors import Malformed
 from .schema import INTEGER as _INTEGER
 from .schema import word_for
 
+_MAP_OF = "map of "
+
 
 @frozen
 class Kind:
@@ -35,6 +37,13 @@ class Kind:
     """
     columns: tuple[tuple[str, "Kind"], ...] = ()
     """Names and kinds of the values in a row; only of rows."""
+    item: "Kind | None" = None
+    """What each value in it is; only of lists and maps."""
+
+    @property
+    def is_map(self) -> bool:
+        """Whether its values stand under keys."""
+        return self.word.startswith(_MAP_OF)
 
 
 def _text(value: Any) -> str:
@@ -94,7 +103,7 @@ def list_of(item: Kind) -> Kind:
         fitted = [_fit_inside(item, index, one) for index, one in enumerate(_sequence(value))]
         return _same_or(value, fitted)
 
-    return Kind(f"list of {item.word}", fit)
+    return Kind(f"list of {item.word}", fit, item=item)
 
 
 def map_of(item: Kind) -> Kind:
@@ -107,7 +116,7 @@ def map_of(item: Kind) -> Kind:
         same = all(old is new and value[old] is fitted[new] for old, new in zip(value, fitted, strict=False))
         return value if same and len(value) == len(fitted) else fitted
 
-    return Kind(f"map of {item.word}", fit)
+    return Kind(_MAP_OF + item.word, fit, item=item)
 
 
 def rows_of(**columns: Kind) -> Kind:
@@ -171,7 +180,7 @@ def _kind_of(word: str, depth: int) -> Kind:
     simple = SIMPLE.get(word)
     if simple is not None:
         return simple
-    for start, make in (("list of ", list_of), ("map of ", map_of)):
+    for start, make in (("list of ", list_of), (_MAP_OF, map_of)):
         if word.startswith(start) and depth:
             return make(_kind_of(word.removeprefix(start), depth - 1))
     if word.startswith("rows of "):

@@ -4,3 +4,10 @@
 ALTER TABLE computer ADD COLUMN facts BLOB;     -- digest of title, hostname and clone_secure_id as registered; NULL with an id
 
 CREATE INDEX computer_facts ON computer (account, facts) WHERE facts IS NOT NULL;
+
+-- Tables of typed columns follow from the declarations of message types, and come and go with them (server/typed.py).
+
+CREATE TABLE typed_table (
+    name TEXT PRIMARY KEY,                      -- begins with `typed:`
+    definition TEXT NOT NULL                    -- the statement that made it: with another it is made anew
+) STRICT;

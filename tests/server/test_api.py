@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldpost.server.api import ROOT, Api
+from fieldpost.server.typed import Typed
 from fieldpost.wire import cbor
+from fieldpost.wire.catalogue import AGENT_MESSAGES
 from tests.fakes import InlineWriter
 from tests.server.wired import HeldWriter, WiredServer, client_payload, register_message
 
@@ -23,7 +25,13 @@ def wired() -> WiredServer:
 def api_of(wired: WiredServer) -> Api:
     """The API alone."""
     commits, registry = wired.server.commits, wired.server.registry
-    return Api(commits=commits, renderer=InlineWriter(), clock=wired.clock, presence=registry)
+    return Api(
+        commits=commits,
+        renderer=InlineWriter(),
+        clock=wired.clock,
+        presence=registry,
+        typed=Typed(AGENT_MESSAGES),
+    )
 
 
 def send(wired: WiredServer, secure_id: bytes, *messages: dict[str, Any], sequence: int = 1) -> None:
