@@ -23,7 +23,7 @@ from fieldpost.broker.carriage.address import Address
 from fieldpost.broker.carriage.http import LANDSCAPE, HttpTransport
 from fieldpost.broker.carriage.landscape import LandscapeTransport
 from fieldpost.broker.carriage.line import Timeouts
-from fieldpost.broker.carriage.post import Poster
+from fieldpost.broker.carriage.post import Dial, Poster
 from fieldpost.broker.carriage.proxy import Proxies
 from fieldpost.broker.carriage.trust import Trust
 from fieldpost.broker.exchange import ExchangeLimits
@@ -185,33 +185,34 @@ class Script:
         return http(self.bodies.pop(0))
 
 
-class Scene:
-    """One broker and its server; `kill` leaves nothing of the broker but its store."""
+class Station:
+    """One broker of Landscape's protocol, as its composition root joins it; `boot` starts it anew on its store."""
 
-    def __init__(self, reply: Reply, *, store: Store | None = None, clock: Clock | None = None) -> None:
-        self.clock = clock or clock_at()
-        self.server = MemoryServer(self.clock, reply)
-        self.store = store or open_store(clock=self.clock, accept=None)
+    def __init__(self, *, clock: Clock, store: Store, host: str, dial: Dial, random: Random) -> None:
+        self.clock = clock
+        self.store = store
+        self._host = host
+        self._dial = dial
+        self._random = random
         self.plugin = RecordingPlugin()
         self.boot()
 
     def boot(self) -> None:
         self.store.speak_landscape(True)
         writer = InlineWriter()
-        manner = HttpTransport(
-            poster=self.poster("/message-system"), worker=writer, now=self.clock.seconds, manner=LANDSCAPE
-        )
+        self.posters = [self._poster("/message-system"), self._poster("/ping")]
+        http = HttpTransport(poster=self.posters[0], worker=writer, now=self.clock.seconds, manner=LANDSCAPE)
         self.rig = Rig.build(
-            LandscapeTransport(http=manner),
+            LandscapeTransport(http=http),
             clock=self.clock,
             store=self.store,
             writer=writer,
             account=ACCOUNT,
-            random=NoSpread(),
+            random=self._random,
             limits=ExchangeLimits(messages=100),
         ).start()
         self.ping = Ping(
-            poster=self.poster("/ping"),
+            poster=self.posters[1],
             store=self.store,
             writer=writer,
             bus=self.rig.bus,
@@ -222,9 +223,9 @@ class Scene:
             interval=30.0,
         )
 
-    def poster(self, path: str) -> Poster:
+    def _poster(self, path: str) -> Poster:
         return Poster(
-            address=Address.parse(HOST + path),
+            address=Address.parse(self._host + path),
             reactor=self.clock,
             worker=InlineWriter(),
             trust=Trust.in_system(environ={}),
@@ -232,8 +233,18 @@ class Scene:
             max_answer_octets=100_000,
             user_agent=USER_AGENT,
             timeouts=Timeouts(),
-            dial=self.server.dial,
+            dial=self._dial,
         )
+
+
+class Scene(Station):
+    """A broker and its server, in memory; `kill` leaves nothing of the broker but its store."""
+
+    def __init__(self, reply: Reply, *, store: Store | None = None, clock: Clock | None = None) -> None:
+        clock = clock or clock_at()
+        self.server = MemoryServer(clock, reply)
+        store = store or open_store(clock=clock, accept=None)
+        super().__init__(clock=clock, store=store, host=HOST, dial=self.server.dial, random=NoSpread())
 
     def kill(self) -> None:
         """At this moment; and start again."""
