@@ -32,8 +32,10 @@ MAX_WAITING = 1_000
 """Calls that wait here because the peer has as many of ours as it takes."""
 PIECE = 64 * 1024
 """Octets of a call's data that lie here unsent, while the rest waits for the peer to take them."""
-MAX_GATHERED = 64 * 1024 * 1024
+MAX_ANSWER = 64 * 1024 * 1024
 """Octets of an answer that is kept until it is whole."""
+MAX_VALUES = 100_000
+"""Values of such an answer."""
 
 
 class Asking(Protocol):
@@ -113,8 +115,15 @@ class Calls:
     """All calls of one side that have no answer yet."""
 
     def __init__(
-        self, *, session: Asking, now: Callable[[], float], wake: Callable[[], object], log: Logger
+        self,
+        *,
+        session: Asking,
+        now: Callable[[], float],
+        wake: Callable[[], object],
+        max_answer: int,
+        log: Logger,
     ) -> None:
+        self._max_answer = max_answer
         self._session = session
         self._now = now
         self._wake = wake
@@ -217,7 +226,8 @@ class Calls:
 
     def _cancel(self, call: _Call) -> None:
         if not call.request:
-            self._waiting.remove(call)
+            with suppress(ValueError):  # all of them are failing just now
+                self._waiting.remove(call)
         elif self._asked.pop(call.request, None) is not None:
             self._drop(call.request)
         call.answer.errback(Failure(CallCancelled("the call was taken back")))
@@ -245,7 +255,8 @@ class Calls:
             if event.octets:
                 self._session.consume(request, event.octets)
             values = event.values if event.end and call.values is None else self._gather(call, event)
-        if event.end and self._asked.pop(request, None) is call:
+        if event.end and self._asked.get(request) is call:
+            del self._asked[request]
             if self._waiting:
                 self.resume()
             call.answer.callback(values)
@@ -255,10 +266,9 @@ class Calls:
             call.values = []
         call.values += event.values
         call.gathered += event.octets
-        if call.gathered > MAX_GATHERED and not event.end:
-            self._give_up(
-                call, CommandFailed("too-large", f"an answer of more than {MAX_GATHERED} octets", {})
-            )
+        if (call.gathered > self._max_answer or len(call.values) > MAX_VALUES) and not event.end:
+            text = f"the answer is of more than {self._max_answer} octets, or {MAX_VALUES} values"
+            self._give_up(call, CommandFailed("too-large", text, {}))
         return tuple(call.values) if event.end else ()
 
     def _give_up(self, call: _Call, error: Exception) -> None:

@@ -28,7 +28,11 @@ class CommandError(SessionError):
 
 
 class CommandFailed(SessionError):
-    """The peer refused a call, with its code, text and details. Nobody but the peer vouches for them."""
+    """
+    A call had no (whole) answer: the peer refused it, with its code, text and details, for which nobody else vouches.
+
+    Of ours is the code `too-large`, for an answer that was not read to its end.
+    """
 
     def __init__(self, code: str, text: str, details: Details) -> None:
         super().__init__(f"the peer refused it: {text} ({code})" if text else f"the peer refused it: {code}")

@@ -42,7 +42,7 @@ from ...wire.session.events import (
 from ...wire.session.hello import Hello
 from ...wire.session.session import Session
 from .answers import Answers, Handler
-from .calls import Args, Calls, OnOutput, OnProgress, OnValue, Stream
+from .calls import MAX_ANSWER, Args, Calls, OnOutput, OnProgress, OnValue, Stream
 from .errors import LOST, TEXTS, SessionLost, SessionRefused
 from .later import Moment
 
@@ -87,6 +87,7 @@ class Peer:
 
     `on_offered` is called when it is for this side to decide whether there will be a session: it answers with `decide` or
     `refuse`, then or later. `on_hello` is called when the peer has said who it is and a proof of ours may be due: `prove`.
+    `max_answer` are the octets of an answer that is kept until it is whole.
     """
 
     log = Logger()
@@ -98,9 +99,11 @@ class Peer:
         handlers: Mapping[str, Handler],
         on_offered: Deciding | None = None,
         on_hello: Proving | None = None,
+        max_answer: int = MAX_ANSWER,
         log: Logger | None = None,
     ) -> None:
         self._clock = clock
+        self._max_answer = max_answer
         self._handlers = handlers
         self._on_offered = on_offered
         self._on_hello = on_hello
@@ -120,7 +123,13 @@ class Peer:
         """This is the session, and its connection. A SessionLine calls it when it is made."""
         self._session = session
         self._carrier = carrier
-        self._calls = Calls(session=session, now=self._clock.seconds, wake=carrier.wake, log=self.log)
+        self._calls = Calls(
+            session=session,
+            now=self._clock.seconds,
+            wake=carrier.wake,
+            max_answer=self._max_answer,
+            log=self.log,
+        )
         self._answers = Answers(
             peer=self,
             session=session,

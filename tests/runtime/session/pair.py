@@ -10,15 +10,23 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from fieldpost.runtime.session.answers import Handler
+from fieldpost.runtime.session.calls import MAX_ANSWER
 from fieldpost.runtime.session.line import SessionLine
 from fieldpost.runtime.session.peer import Peer
 from fieldpost.wire.session.agreement import Offered, Profile
+from fieldpost.wire.session.hello import Hello
 from fieldpost.wire.session.identity import Role
 from fieldpost.wire.session.limits import Limits
 from fieldpost.wire.session.session import Session
 
 CLIENT_LIFE = b"client-1"
 SERVER_LIFE = b"server-1"
+
+
+def _id_of(role: Role, secret: bytes | None) -> str | None:
+    if role is Role.SERVER:
+        return "s:server"
+    return None if secret is None else "a:7"
 
 
 class Wire(StringTransport):
@@ -104,7 +112,12 @@ class Pair:
         opens: bool = True,
         clock: Clock | None = None,
         pause_at: int = Limits().unsent_pause,
+        max_answer: int = MAX_ANSWER,
+        secret: bytes | None = None,
     ) -> None:
+        self._max_answer = max_answer
+        self._secret = secret
+        """Of the client, when it has to prove who it is."""
         self._pause_at = pause_at
         self.clock = clock or Clock()
         self.offers: list[tuple[Peer, Offered]] = []
@@ -123,12 +136,23 @@ class Pair:
         us = Profile(
             incarnation=CLIENT_LIFE if role is Role.CLIENT else SERVER_LIFE,
             nonce=bytes(32),
-            id=None if role is Role.CLIENT else "s:server",
+            id=_id_of(role, self._secret),
+            announces_proof=role is Role.CLIENT and self._secret is not None,
             attempt=1 if role is Role.CLIENT else None,
         )
         session = Session(role=role, us=us, limits=limits, now=self.clock.seconds())
-        peer = Peer(clock=self.clock, handlers=handlers, on_offered=self._offered)
+        peer = Peer(
+            clock=self.clock,
+            handlers=handlers,
+            on_offered=self._offered,
+            on_hello=self._heard,
+            max_answer=self._max_answer,
+        )
         return End(session, peer, self.clock, capacity, self._pause_at)
+
+    def _heard(self, peer: Peer, hello: Hello) -> None:
+        if self._secret is not None:
+            peer.prove(self._secret)
 
     def _offered(self, peer: Peer, offered: Offered) -> None:
         self.offers.append((peer, offered))

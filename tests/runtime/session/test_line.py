@@ -148,9 +148,12 @@ def test_large_data_are_fed_as_they_are_taken() -> None:
     assert most < 500 * KIB
 
 
-def test_large_data_of_a_call_made_too_early() -> None:
+@pytest.mark.parametrize("active", [1, 64])
+def test_large_data_of_a_call_made_too_early(active: int) -> None:
     """It waits for the session without its data, which follow."""
-    pair = Pair(server={"size": lambda asked: [len(asked.data or b"")]}, opens=False)
+    pair = Pair(
+        server={"size": lambda asked: [len(asked.data or b"")]}, limits=Limits(active=active), opens=False
+    )
     answers = [pair.client.call("size", data=bytes(3_000_000)) for _ in range(3)]
 
     pair.open()

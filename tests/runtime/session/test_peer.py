@@ -19,8 +19,10 @@ from fieldpost.runtime.session.errors import (
     TooManyCalls,
 )
 from fieldpost.runtime.session.peer import Ending, Peer
+from fieldpost.wire.cbor import encode
 from fieldpost.wire.errors import LocalProtocolError, Malformed
 from fieldpost.wire.session.events import Progress
+from fieldpost.wire.session.frame import Frame, FrameType, PartFlag, encode_frame
 from fieldpost.wire.session.limits import Limits
 from tests.runtime.session.pair import Pair, error_of, result_of
 
@@ -46,7 +48,42 @@ class Held:
 # Calls
 
 
-@pytest.mark.conformance("N1", "N6", "N13")
+@pytest.mark.conformance("N13")
+def test_the_commands_of_the_tutorial() -> None:
+    """Random numbers, details of an offer, listening and leaving: plain functions by name, no classes to derive."""
+    listeners: list[Asked] = []
+    left: list[str] = []
+
+    def listen(asked: Asked) -> "Deferred[None]":
+        listeners.append(asked)
+        asked.cancelled.addCallback(lambda _: left.append("left"))
+        return Deferred()
+
+    pair = Pair(
+        server={
+            "random": lambda asked: [4] * asked.args[b"count"],
+            "details": lambda asked: [{b"offer": asked.args[b"offer"], b"price": 7}],
+            "listen": listen,
+        }
+    )
+    offers: list[int] = []
+    stream = pair.client.stream("listen", None, offers.append)
+    numbers = pair.client.call("random", {"count": 3})
+    pair.settle()
+    listeners[0].send(12)
+    pair.settle()
+    details = pair.client.call("details", {"offer": offers[0]})
+    pair.settle()
+    stream.ended.addErrback(lambda failure: failure.trap(CallCancelled))
+    stream.cancel()
+    pair.settle()
+
+    assert result_of(numbers) == (4, 4, 4)
+    assert result_of(details) == ({b"offer": 12, b"price": 7},)
+    assert left == ["left"]
+
+
+@pytest.mark.conformance("N1", "N6")
 def test_a_call_has_its_answer() -> None:
     """What one end asks by name the function that was registered there answers."""
     pair = Pair(server={"echo": echo})
@@ -144,7 +181,6 @@ def test_a_call_from_within_a_handler() -> None:
     assert result_of(answer) == (b"you are", b"Ada")
 
 
-@pytest.mark.conformance("N8", "N9")
 def test_what_the_peer_refuses() -> None:
     """A refusal has the handler's code, text and details; the next call works."""
 
@@ -174,6 +210,55 @@ def test_arguments_that_do_not_travel() -> None:
 
     assert isinstance(error_of(answer), LocalProtocolError)
     assert pair.client.unanswered == 0
+
+
+def test_a_call_that_waited_and_does_not_travel() -> None:
+    """It fails when its turn comes; those behind it have theirs."""
+    pair = Pair(server={"echo": echo}, limits=Limits(active=1))
+    first = pair.client.call("echo", {"n": 1})
+    wrong = pair.client.call("echo", {"n": object()})
+    last = pair.client.call("echo", {"n": 2})
+    pair.settle()
+
+    assert isinstance(error_of(wrong), LocalProtocolError)
+    assert [result_of(answer)[0] for answer in (first, last)] == [{b"n": 1}, {b"n": 2}]
+
+
+def test_an_answer_larger_than_is_kept() -> None:
+    """It is not read to its end, and the session goes on."""
+    pair = Pair(server={"echo": echo, "much": lambda _: iter([bytes(50_000)] * 100)}, max_answer=200_000)
+
+    answer = pair.client.call("much")
+    pair.settle()
+
+    error = error_of(answer)
+    assert isinstance(error, CommandFailed)
+    assert error.code == "too-large"
+    assert pair.server.at_work == 0
+    again = pair.client.call("echo")
+    pair.settle()
+    assert result_of(again) == ({}, None)
+
+
+def test_a_value_that_cannot_be_handled() -> None:
+    """It is logged, whether that shows at once or later; the values behind it come, and the end."""
+    seen: list[int] = []
+
+    def at_once(value: int) -> None:
+        seen.append(value)
+        raise ZeroDivisionError
+
+    async def later(value: int) -> None:
+        at_once(value)
+
+    pair = Pair(server={"count": lambda _: range(3)})
+    with capturedLogs() as logs:
+        answers = [pair.client.call("count", on_value=handler) for handler in (at_once, later)]
+        pair.settle()
+
+    assert [result_of(answer) for answer in answers] == [(), ()]
+    assert seen == [0, 1, 2] * 2
+    assert len([event for event in logs if "log_failure" in event]) == 6
 
 
 def test_many_values_one_by_one() -> None:
@@ -261,6 +346,63 @@ def test_a_slow_reader_holds_the_writer_back() -> None:
             one.callback(None)
         pair.settle()
     assert drawn == list(range(100))
+
+
+# Answers that nobody asked for
+
+
+def response(request: int, values: bytes, *, end: bool = True) -> bytes:
+    """A response frame of the server, its status before the values."""
+    flags = PartFlag.END if end else PartFlag.CONTINUATION
+    payload = encode({b"status": b"ok"}) + values
+    return encode_frame(
+        Frame(FrameType.RESPONSE, request, stream=2, stream_flags=0, flags=flags, payload=payload)
+    )
+
+
+@pytest.mark.conformance("N8")
+def test_an_answer_to_nothing() -> None:
+    """It is no crash: the session ends with a reason, at both ends."""
+    pair = Pair()
+
+    with capturedLogs() as logs:
+        pair.client_end.line.dataReceived(response(7, b"\x01"))
+        pair.settle()
+        pair.wait(11)
+
+    assert {event["log_level"].name for event in logs} == {"warn"}
+    assert "7" in result_of(pair.client.lost).text
+    assert pair.server.ending is not None
+
+
+@pytest.mark.conformance("N8", "N9")
+def test_a_second_answer_fires_nothing_twice() -> None:
+    """The first answer is the answer; what comes behind it under the same id belongs to nobody."""
+    pair = Pair(server={"hold": Held()})
+    fired: list[Any] = []
+    pair.client.call("hold").addBoth(fired.append)
+    pair.settle()
+
+    with capturedLogs():
+        pair.client_end.line.dataReceived(response(1, b"\x01") + response(1, b"\x02"))
+
+    assert fired == [(1,)]
+    assert pair.client.ending is not None
+
+
+@pytest.mark.conformance("N8")
+def test_an_answer_to_what_was_taken_back() -> None:
+    """It crossed the cancel: it is passed over, and the session lives."""
+    pair = Pair(server={"hold": Held(), "echo": echo})
+    call = pair.client.call("hold")
+    pair.settle()
+    call.cancel()
+    pair.clock.advance(0)
+
+    pair.client_end.line.dataReceived(response(1, b"\x01", end=False))
+
+    assert isinstance(error_of(call), CallCancelled)
+    assert pair.client.is_open
 
 
 # Order
@@ -635,6 +777,38 @@ def test_a_refusal_reaches_every_early_call() -> None:
     assert (ending.reason, ending.retry_after) == ("draining", 30)
 
 
+@pytest.mark.parametrize("known", [b"secret", b"another"])
+def test_a_proof_is_shown_and_looked_at(known: bytes) -> None:
+    """An agent shows that it has the secret of its id; who decides knows whether it is the right one."""
+    pair = Pair(server={"echo": echo}, secret=b"secret", decides=False)
+    ((peer, offered),) = pair.offers
+
+    assert offered.hello.id == "a:7"
+    assert peer.is_proved_by(known) is (known == b"secret")
+    peer.decide(connection=(b"server-1", 1), session=bytes(16), allowed=["echo"])
+    pair.settle()
+
+    assert pair.client.is_open
+    assert pair.server.hello == offered.hello
+
+
+def test_a_decision_that_allows_little() -> None:
+    """What is not allowed is refused before any handler of it is called."""
+    held = Held()
+    pair = Pair(server={"echo": echo, "hold": held}, decides=False)
+    pair.offers[0][0].decide(connection=(b"server-1", 1), session=bytes(16), allowed=["echo"])
+    pair.settle()
+
+    refused, answer = pair.client.call("hold"), pair.client.call("echo")
+    pair.settle()
+
+    error = error_of(refused)
+    assert isinstance(error, CommandFailed)
+    assert error.code == "not-registered"
+    assert held.asked == []
+    assert result_of(answer) == ({}, None)
+
+
 # The end
 
 
@@ -690,6 +864,20 @@ def test_one_failed_call_cancels_another() -> None:
 
     assert result_of(answers[0]) is None
     assert all(isinstance(error_of(answer), SessionLost | CallCancelled) for answer in answers[1:])
+
+
+def test_calls_that_wait_cancel_each_other_when_they_fail() -> None:
+    """The errback of one may take back the next, which is failing too."""
+    pair = Pair(server={"hold": Held()}, limits=Limits(active=1))
+    answers = [pair.client.call("hold") for _ in range(3)]
+    answers[0].addErrback(lambda failure: failure.trap(SessionLost))
+    answers[1].addErrback(lambda _: answers[2].cancel())
+    pair.settle()
+
+    pair.lose()
+
+    assert result_of(answers[1]) is None
+    assert isinstance(error_of(answers[2]), CallCancelled)
 
 
 @pytest.mark.conformance("N22")
