@@ -26,7 +26,6 @@ from .maps import (
     write_words,
 )
 
-MAX_DECISION_OCTETS = 4 * 1024
 SESSION_OCTETS = 16
 MAX_TEXT = 1000
 """Characters of a refusal's text."""

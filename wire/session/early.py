@@ -1,13 +1,12 @@
 """
 Frames before there is a session, one at a time.
 
-What may come is little: hellos, decisions, pings, goodbyes. Each kind has a limit for all its frames together, and a
-header that announces more than the largest of them is refused before any of its payload is kept. What comes behind the
-decision is not looked at: it has other limits.
+What may come is little: hellos, decisions, pings, goodbyes. A header that announces more than the longest hello is refused
+before any of its payload is kept; a hello over several frames is bounded by the Reactor. What comes behind the decision
+is not looked at: it has other limits.
 """
 
 from ..errors import RemoteProtocolError
-from .decision import MAX_DECISION_OCTETS
 from .frame import HEADER_OCTETS, Frame, Framer, FrameType
 from .hello import MAX_HELLO_OCTETS
 
@@ -29,11 +28,6 @@ class Early:
     def __init__(self) -> None:
         self._framer = Framer(MAX_HELLO_OCTETS)
         self._buffer = bytearray()
-        self._left: dict[int, int] = {
-            FrameType.HELLO: MAX_HELLO_OCTETS,
-            FrameType.DECISION: MAX_DECISION_OCTETS,
-        }
-        """Octets that may still come of each kind."""
 
     def feed(self, octets: bytes) -> None:
         """They came."""
@@ -52,20 +46,11 @@ class Early:
             return None
         (frame,) = self._framer.feed(bytes(buffer[:size]))
         del buffer[:size]
-        self._check(frame)
-        return frame
-
-    def _check(self, frame: Frame) -> None:
         if frame.type not in _MAY_COME:
             raise RemoteProtocolError(
                 "early-frame", f"a frame of type {frame.type} before there is a session"
             )
-        if frame.type in self._left:
-            self._left[frame.type] -= len(frame.payload)
-            if self._left[frame.type] < 0:
-                raise RemoteProtocolError(
-                    "frame-too-large", f"frames of type {frame.type} are too long together"
-                )
+        return frame
 
     def take_rest(self) -> bytes:
         """What came behind the last frame that was taken; it is gone from here."""

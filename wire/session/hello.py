@@ -25,7 +25,7 @@ from .maps import (
 )
 
 MAX_HELLO_OCTETS = 16 * 1024
-"""Of all its frames, the proof's too."""
+"""As `Limits.hello`; what a frame before there is a session may hold."""
 MAX_VERSION = 2**31 - 1
 CBOR, HG_CBOR = "cbor", "hg-cbor"
 CODECS = (CBOR, HG_CBOR)

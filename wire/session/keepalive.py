@@ -52,7 +52,8 @@ class Keepalive:
     def heard(self, now: float) -> None:
         """Octets came."""
         self._heard_at = now
-        self._ping_after = self._draw()
+        if self._ping_after is None:
+            self._ping_after = self._draw()
 
     def answered(self, cookie: bytes, now: float) -> bool:
         """A pong came. True: it is the answer to the probe."""

@@ -231,3 +231,13 @@ def test_a_decision_for_what_was_not_offered_is_refused(change: dict[str, Any]) 
 
     assert fault is not None
     assert "offered" in fault.text
+
+
+def test_a_decision_above_the_masters_own_newest_is_refused() -> None:
+    """It did not offer that itself."""
+    ours, theirs = _hello(1, 5), _hello(1, 2)
+    terms = _settle(ours, theirs)
+    assert isinstance(terms, Terms)
+
+    assert find_fault(Decision(version=2, codec="hg-cbor"), terms, ours) is None
+    assert find_fault(Decision(version=5, codec="hg-cbor"), terms, ours) is not None

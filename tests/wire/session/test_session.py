@@ -303,6 +303,7 @@ def test_an_id_that_nothing_shows_is_refused(evidence: Evidence, claim: str) -> 
     assert ends.server.end.code == ends.client.end.code == "proof"
     assert ends.client.end.by_peer
     assert not ends.server.of(Offered)
+    assert _types(ends.sent[ends.server]) == [FrameType.HELLO, FrameType.DECISION]
 
 
 @pytest.mark.conformance("F19")
@@ -347,6 +348,8 @@ def test_a_master_may_have_to_prove_itself(secret: bytes | None, opens: bool) ->
     ends = Ends(connecting, server(evidence=Evidence(), master_secret=secret)).run()
 
     assert bool(ends.server.of(Opened)) is opens
+    if secret is None:
+        assert FrameType.DECISION in _types(ends.sent[ends.server])
     if not opens:
         assert ends.server.end.code == "proof"
         assert isinstance(ends.client.end, (Refused, Closed))
@@ -530,6 +533,22 @@ def test_without_push_the_server_asks_nothing() -> None:
     assert ends.server.one(Failed).request == request
     with pytest.raises(LocalProtocolError, match="push"):
         ends.server.session.request(b"exchange-now", {}, now=0.0)
+
+
+@pytest.mark.parametrize("capabilities", [("cancel", "credit"), ("cancel",)])
+def test_credit_is_counted_only_where_it_was_agreed(capabilities: tuple[str, ...]) -> None:
+    """Without it, much data is on its way at once and nothing is given back."""
+    ends = opened(client={"capabilities": capabilities})
+    ends.client.session.request(b"much", {}, data=b"x" * 3_000_000, now=0.0)
+
+    first = ends.client.session.data_to_send()
+    ends.server.take(ends.server.session.receive_data(first, 0.0))
+    ends.run()
+
+    is_counted = "credit" in capabilities
+    assert (len(first) < 300_000) is is_counted
+    assert (FrameType.CREDIT in _types(ends.sent[ends.server])) is is_counted
+    assert ends.server.one(Requested).data == b"x" * 3_000_000
 
 
 # What the peer may ask
@@ -787,6 +806,7 @@ def test_a_probe_is_answered_by_a_live_peer_and_fails_with_a_dead_one() -> None:
     assert accepting.probe(0.0) == accepting.probe(0.0) == []
     ends.run()
     assert ends.server.of(ProbeAnswered) == [ProbeAnswered(round_trip=0.0)]
+    assert _types(ends.sent[ends.server]).count(FrameType.PING) == 1
 
     accepting.probe(10.0)
     accepting.data_to_send()
@@ -877,7 +897,9 @@ def test_an_answer_that_drains_ends_the_session_at_once() -> None:
     ends.run()
 
     ends.server.session.respond(request, [1], end=True)
-    ends.run().wait(0.0)
+    ends.client.take(ends.client.session.receive_data(ends.server.session.data_to_send(), 0.0))
+    assert ends.server.session.next_deadline() == 0.0
+    ends.wait(0.0)
 
     assert ends.client.end is not None
     assert ends.server.end is not None
