@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from .. import cbor
 from ..errors import LocalProtocolError, RemoteProtocolError
 from .answers import Answers
+from .arrivals import Arrivals
 from .asks import Asks, RequestState, new_outbound
 from .control import (
     MOST_COOKIE,
@@ -101,14 +102,14 @@ class Reactor:
         self._asks = Asks(
             odd=is_client, bare=bare, limits=limits, codec=codec, sender=self._sender, ledger=None
         )
-        self._answers = Answers(
+        self._answers = Answers(bare=bare, deferred=deferred, limits=limits, codec=codec, sender=self._sender)
+        self._arrivals = Arrivals(
             odd=not is_client,
             bare=bare,
-            deferred=deferred,
             limits=limits,
             codec=codec,
             sender=self._sender,
-            ledger=None,
+            answers=self._answers,
         )
         self._credit = False
         self.credit = credit
@@ -192,7 +193,7 @@ class Reactor:
                 request=self._limits.request_credit,
                 send=lambda request, payload: self._sender.put_control(FrameType.CREDIT, request, 0, payload),
             )
-            self._asks.ledger = self._answers.ledger = ledger
+            self._asks.ledger = self._arrivals.ledger = ledger
             self._sender.window = SendWindow(self._peer_limits.credit)
             self._answers.send_credit = self._peer_limits.request_credit
             self._asks.grant(self._peer_limits.request_credit)
@@ -205,7 +206,7 @@ class Reactor:
 
     @codec.setter
     def codec(self, codec: Codec) -> None:
-        self._answers.codec = codec
+        self._answers.codec = self._arrivals.codec = codec
         self._asks.use(codec)
 
     # how things are
@@ -223,12 +224,12 @@ class Reactor:
     @property
     def partial(self) -> int:
         """How many requests of the peer are not whole."""
-        return self._answers.partial_count
+        return self._arrivals.partial_count
 
     @property
     def last_asked(self) -> int:
         """The latest request of the peer that was taken up: `last` of a close frame."""
-        return self._answers.last
+        return self._arrivals.last
 
     @property
     def unsent(self) -> int:
@@ -283,15 +284,15 @@ class Reactor:
         return RemoteProtocolError(self._misplaced(), f"a frame of {what} has no place here")
 
     def _misplaced(self) -> str:
-        if self._answers.is_initial:
+        if self._arrivals.is_initial:
             return "wrong-first-frame"
-        return "wrong-frame-when-receiving" if self._answers.partial_count else "wrong-frame-when-idle"
+        return "wrong-frame-when-receiving" if self._arrivals.partial_count else "wrong-frame-when-idle"
 
     def _take_request(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        return self._answers.take_request(frame, now)
+        return self._arrivals.take_request(frame, now)
 
     def _take_data(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        return self._answers.take_data(frame, wire, now)
+        return self._arrivals.take_data(frame, wire, now)
 
     def _take_response(self, frame: Frame, wire: int, now: float) -> list[Event]:
         return self._asks.take_response(frame, wire)
@@ -310,7 +311,7 @@ class Reactor:
 
     def _take_settings(self, frame: Frame, wire: int, now: float) -> list[Event]:
         self._gauge.count(now)
-        if not self._answers.is_initial or not self._settings_left:
+        if not self._arrivals.is_initial or not self._settings_left:
             raise RemoteProtocolError(self._misplaced(), "settings come once, and before all requests")
         octets = self._settings.add(frame)
         if octets is None:
@@ -342,13 +343,13 @@ class Reactor:
         self._gauge.count(now)
         reason = read_cancel(frame)
         is_ours = frame.request & 1 == (self.role is Role.CLIENT)
-        side = self._asks if is_ours else self._answers
+        side = self._asks if is_ours else self._arrivals
         return side.take_cancel(frame.request, reason)
 
     def _take_close(self, frame: Frame, wire: int, now: float) -> list[Event]:
         self._gauge.count(now)
         closed = read_close(frame.payload)
-        self.is_closing = self._answers.is_closing = True
+        self.is_closing = self._arrivals.is_closing = True
         return [closed]
 
     def _take_credit(self, frame: Frame, wire: int, now: float) -> list[Event]:
@@ -376,12 +377,12 @@ class Reactor:
 
     def next_deadline(self) -> float | None:
         """When to call `tick`."""
-        return None if self.is_over else self._answers.deadline
+        return None if self.is_over else self._arrivals.deadline
 
     def tick(self, now: float) -> list[Event]:
         """It is later now."""
         if not self.is_over:
-            self._answers.drop_old(now)
+            self._arrivals.drop_old(now)
         return []
 
     # end
@@ -396,7 +397,7 @@ class Reactor:
             return []
         if self._deferred:
             self._sender.is_silent = False
-            return self._answers.abort_partial("the input ended before the request did")
+            return self._arrivals.abort("the input ended before the request did")
         self.is_over = True
         return self._abort("the connection was lost")
 
@@ -424,7 +425,7 @@ class Reactor:
         return [*self._abort(f"{broken.code}: {broken.text}"), broken]
 
     def _abort(self, reason: str) -> list[Event]:
-        return self._asks.abort(reason) + self._answers.abort(reason)
+        return self._asks.abort(reason) + self._arrivals.abort(reason) + self._answers.abort(reason)
 
     # our requests
 
@@ -599,10 +600,10 @@ class Reactor:
         """
         self._check_session()
         self._sender.put_map(FrameType.CLOSE, PartFlag.END, self._goodbye(values))
-        self.is_closing = self._answers.is_closing = True
+        self.is_closing = self._arrivals.is_closing = True
 
     def _goodbye(self, values: Map) -> Map:
-        return {b"last": self._answers.last, **values}
+        return {b"last": self._arrivals.last, **values}
 
     def extension(self, name: bytes, data: bytes, *, request: int = 0) -> None:
         """A frame of type 15 that the peer may ignore."""
