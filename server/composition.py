@@ -14,6 +14,7 @@ from ..wire.catalogue import AGENT_MESSAGES
 from ..wire.declaration import Catalogue
 from ..wire.http import EXCHANGE_PATH
 from ..wire.session.identity import INCARNATION_OCTETS
+from ..wire.session.limits import Limits
 from .api import Api
 from .commits import Commits
 from .exchange import Exchange
@@ -28,6 +29,7 @@ from .session.bulletin import Bulletin
 from .session.console import Console
 from .session.notices import Notices, Watch
 from .session.output import Outputs
+from .session.post import PostedSessions
 from .session.records import all_twins_txn
 from .session.registry import Registry
 from .session.visit import Desk
@@ -77,12 +79,14 @@ def build_server(
     new_octets: Callable[[int], bytes],
     window: Window = _WINDOW,
     catalogue: Catalogue = AGENT_MESSAGES,
+    takes_sessions: bool = True,
 ) -> Server:
     """
     Join the parts.
 
     `writer` owns the connection from now on; `decoder` runs what takes time and needs no database;
-    `new_octets` draws so many random ones. Raises DatabaseError.
+    `new_octets` draws so many random ones;
+    `takes_sessions` is what is told to those who come by POST. Raises DatabaseError.
     """
     uuid = _own_uuid(connection, new_id)
     commits = Commits(connection=connection, writer=writer)
@@ -112,12 +116,14 @@ def build_server(
         bulletin=bulletin,
         new_octets=new_octets,
     )
+    posted = PostedSessions(desk=desk, clock=clock, limits=Limits(data=limits.octets), upgrade=takes_sessions)
     guard = bearer_guard(api_token)
     routes = [
         Route("POST", EXCHANGE_PATH, intake.answer),
         Route("POST", PING_PATH, Ping(commits=commits).answer),
         *api.routes(guard),
         *console.routes(guard),
+        *posted.routes(),
     ]
     return Server(
         front=Front(routes),

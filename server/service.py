@@ -121,6 +121,7 @@ class ServerService(Service):
             catalogue=catalogue_of(self._settings),
             limits=ParcelLimits(octets=intake.max_octets, messages=intake.max_messages),
             new_octets=secrets.token_bytes,
+            takes_sessions=self._settings.session.enabled,
         )
         self._endpoint = self._session_endpoint(self._server)
         site_limits = SiteLimits(

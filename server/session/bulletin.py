@@ -50,9 +50,9 @@ class Bulletin:
             raise Refused(409, f"there are {MOST_TOPICS} topics", "publish under a name that is in use")
         self._seq = max(self._seq + 1, int(self._clock.seconds() * 1000))
         note = self._notes[key] = _Note(self._seq, value)
-        for entry in self._registry.entries():
-            if computer in (None, entry.computer):
-                self._topics.publish(str(entry.computer), topic, note.value, note.seq)
+        for reached in self._registry.reachable():
+            if computer in (None, reached):
+                self._topics.publish(str(reached), topic, note.value, note.seq)
         return note.seq
 
     def welcome(self, computer: int) -> None:

@@ -26,10 +26,10 @@ class Publisher(Protocol):
 
 
 class Present(Protocol):
-    """Who is connected."""
+    """Who is there."""
 
-    def find(self, computer_id: int) -> object | None:
-        """The session of a computer."""
+    def is_reachable(self, computer_id: int) -> bool:
+        """Whether a computer can hear."""
 
 
 @frozen(kw_only=True)
@@ -100,7 +100,7 @@ class Notices:
 
     def _found(self, found: list[Waiting]) -> None:
         for waiting in found:
-            if self._present.find(waiting.computer) is not None:
+            if self._present.is_reachable(waiting.computer):
                 self._publish(waiting)
 
     def _publish(self, waiting: Waiting) -> None:

@@ -5,6 +5,7 @@ A second one for a computer is judged by the rules of duplicates (wire 5.5). The
 newcomers for that computer wait meanwhile, in order. Nothing of this is done before the newcomer has proved who it is.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -90,6 +91,7 @@ class Registry:
         self._live: dict[int, Entry] = {}
         self._locks: dict[int, DeferredLock] = {}
         self._expected: dict[int, Line] = {}
+        self._waiting: Counter[int] = Counter()
         self.incarnation = incarnation
 
     def __len__(self) -> int:
@@ -99,9 +101,22 @@ class Registry:
         """The live session of a computer."""
         return self._live.get(computer_id)
 
-    def entries(self) -> list[Entry]:
-        """All of them, as they are now."""
-        return list(self._live.values())
+    def reachable(self) -> set[int]:
+        """The computers that hear of topics now: those with a session, and those that wait by POST."""
+        return {*self._live, *self._waiting}
+
+    def is_reachable(self, computer_id: int) -> bool:
+        """Whether it is among them."""
+        return computer_id in self._live or computer_id in self._waiting
+
+    def begin_wait(self, computer_id: int) -> None:
+        """A computer waits by POST."""
+        self._waiting[computer_id] += 1
+
+    def end_wait(self, computer_id: int) -> None:
+        """It does not any more; to be called once for each beginning."""
+        self._waiting[computer_id] -= 1
+        self._waiting += Counter()
 
     async def admit(
         self,

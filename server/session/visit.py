@@ -167,7 +167,7 @@ class Visit:
         if self.entry is None:
             return
         self._desk.registry.remove(self.entry)
-        if self._desk.registry.find(self.entry.computer) is None:
+        if not self._desk.registry.is_reachable(self.entry.computer):
             self._desk.topics.forget(self._scope())
         text = "session: computer {computer} at {peer} is gone: {why}"
         self.log.info(text, computer=self.entry.computer, peer=self._address, why=ending.text)

@@ -19,8 +19,8 @@ class Heard:
     def publish(self, scope: str, topic: str, value: Any, seq: int | None = None) -> None:
         self.notes.append((scope, topic, value, seq))
 
-    def find(self, computer_id: int) -> object | None:
-        return self if computer_id in self.connected else None
+    def is_reachable(self, computer_id: int) -> bool:
+        return computer_id in self.connected
 
 
 class Place:
