@@ -198,7 +198,7 @@ def test_an_answer_that_is_cut_fails_what_it_owed(cut: int) -> None:
     _pass(client, accepting)
     accepting.respond(request, [b"x" * 100], end=True)
 
-    told = [*client.receive_data(accepting.data_to_send()[:cut], 0.0), *client.receive_end(0.0)]
+    told: list[Any] = [*client.receive_data(accepting.data_to_send()[:cut], 0.0), *client.receive_end(0.0)]
 
     assert [event.request for event in _of(Aborted, told)] == [request]
     assert (told[-1].code if cut else told[-1].reason) == ("truncated" if cut else "lost")
