@@ -11,9 +11,11 @@ from twisted.logger import Logger
 
 from ..runtime.writer import Writer
 from ..wire import cbor
+from ..wire.catalogue import SERVER_MESSAGES
 from ..wire.encoding import ENCODINGS
 from ..wire.errors import LocalProtocolError, Malformed, RemoteProtocolError
 from ..wire.message import BROKER_TYPES, RESYNCHRONIZE, SET_INTERVALS, Message, check_message
+from .attachments import ids_in, missing_txn
 from .call import Answer, Call, json_answer
 from .commits import Commits
 from .computers import (
@@ -50,7 +52,7 @@ _MEMBERS = {RESYNCHRONIZE: ("scopes",), SET_INTERVALS: INTERVALS}
 _RESERVED_FIELDS = ("type", "operation-id", "api", "timestamp")
 _OPERATION_LIMITS = cbor.Limits(depth=24)
 """Inside a payload there is less room than in a value alone."""
-_PAGE: Mapping[str, Read] = {"after": number(), "limit": number(1, MAX_LIMIT)}
+PAGE: Mapping[str, Read] = {"after": number(), "limit": number(1, MAX_LIMIT)}
 
 
 class Presence(Protocol):
@@ -98,10 +100,10 @@ class Api:
         return json_answer({"status": "ok"})
 
     async def _list_computers(self, call: Call) -> Answer:
-        known = {**_PAGE, "status": choice(*(status.value for status in Status)), "account": word}
-        asked = _page(parameters(call, known))
+        known = {**PAGE, "status": choice(*(status.value for status in Status)), "account": word}
+        asked = page_of(parameters(call, known))
         found = await self._commits.run(lambda txn: list_computers_txn(txn, **asked))
-        return _page_answer("computers", [self._shown(item) for item in found], asked["limit"])
+        return page_answer("computers", [self._shown(item) for item in found], asked["limit"])
 
     async def _show_computer(self, call: Call, number_text: str) -> Answer:
         parameters(call, {})
@@ -137,7 +139,7 @@ class Api:
 
     def _message_query(self, call: Call) -> MessageQuery:
         """Parameters that are none of ours name fields of the type."""
-        known = {**_PAGE, "computer": number(), "type": word}
+        known = {**PAGE, "computer": number(), "type": word}
         asked = parameters(call, known, others=text_of)
         fields = {name: asked.pop(name) for name in asked.keys() - known}
         if fields and "type" not in asked:
@@ -146,9 +148,9 @@ class Api:
         return MessageQuery(**asked, conditions=tuple(conditions))
 
     async def _list_operations(self, call: Call) -> Answer:
-        asked = _page(parameters(call, {**_PAGE, "computer": number(), "status": choice(*STATUSES)}))
+        asked = page_of(parameters(call, {**PAGE, "computer": number(), "status": choice(*STATUSES)}))
         found = await self._commits.run(lambda txn: list_operations_txn(txn, **asked))
-        return _page_answer("operations", [_operation_json(item) for item in found], asked["limit"])
+        return page_answer("operations", [_operation_json(item) for item in found], asked["limit"])
 
     async def _show_operation(self, call: Call, number_text: str) -> Answer:
         parameters(call, {})
@@ -223,6 +225,9 @@ def _queue_txn(
     txn: Connection, *, computer_id: int, type: str, fields: dict[str, Any], now: float
 ) -> Operation:
     computer = _approved_txn(txn, computer_id=computer_id)
+    missing = missing_txn(txn, ids_in(fields))
+    if missing:
+        raise Malformed(f"there is no attachment {missing[0]}; put it in first with POST {ROOT}/attachments")
     return add_operation_txn(txn, computer=computer.id, type=type, fields=fields, now=now)
 
 
@@ -258,10 +263,11 @@ def _operation_fields(type: str, fields: dict[str, Any]) -> Any:
             raise Malformed(f"`fields` must not hold `{name}`: the server writes that itself")
     try:
         found = from_json(fields)
-        check_message({**found, "type": type} if isinstance(found, dict) else found)
+        message = check_message({**found, "type": type} if isinstance(found, dict) else found)
     except RecursionError:
         raise Malformed("`fields` is nested too deep") from None
-    return _travelling(found)
+    fitted = SERVER_MESSAGES.fit(message, complete=False)
+    return _travelling({name: value for name, value in fitted.items() if name != "type"})
 
 
 def _travelling(value: Any) -> Any:
@@ -285,11 +291,12 @@ def _nothing(kind: str, number: int) -> Refused:
     return Refused(404, f"there is no {kind} {str(number)[:30]}", f"list them with GET {ROOT}/{kind}s")
 
 
-def _page(asked: dict[str, Any]) -> dict[str, Any]:
+def page_of(asked: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a page, with their defaults."""
     return {"after": 0, "limit": 100, **asked}
 
 
-def _page_answer(name: str, items: list[dict[str, Any]], limit: int) -> Answer:
+def page_answer(name: str, items: list[dict[str, Any]], limit: int) -> Answer:
     """`next` is where the next page starts, null when this was the last."""
     return json_answer({name: items, "next": items[-1]["id"] if len(items) == limit else None})
 

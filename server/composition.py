@@ -18,6 +18,7 @@ from ..wire.session.limits import Limits
 from .api import Api
 from .commits import Commits
 from .exchange import Exchange
+from .files import Files
 from .front import Front, Route
 from .intake import Intake
 from .outgoing import Window
@@ -123,6 +124,7 @@ def build_server(
         Route("POST", PING_PATH, Ping(commits=commits).answer),
         *api.routes(guard),
         *console.routes(guard),
+        *Files(commits=commits, clock=clock).routes(guard),
         *posted.routes(),
     ]
     return Server(

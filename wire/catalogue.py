@@ -220,7 +220,7 @@ _FROM_SERVERS = (
             _needs("username", TEXT, "the user to run it as"),
             _may_have("time-limit", INTEGER, "seconds; 0 for the plugin's own", nullable=True),
             _may_have("env", map_of(TEXT), "its environment", nullable=True),
-            _may_have("attachments", map_of(ANYTHING), "files to put beside it, by name", nullable=True),
+            _may_have("attachments", map_of(INTEGER), "files to put beside it: ids by name", nullable=True),
         ),
     ),
 )

@@ -69,11 +69,11 @@ class Declaration:
         """The fields of one level."""
         return tuple(item for item in self.fields if item.since <= api <= item.until)
 
-    def fit(self, message: Message) -> Message:
+    def fit(self, message: Message, *, complete: bool = True) -> Message:
         """
         The message with its fields as declared and all others as they are; the same object when nothing had to change.
 
-        Raises Malformed, naming the field.
+        Without `complete` any field may be missing. Raises Malformed, naming the field.
         """
         changed: Message = {}
         for item in self._newest:
@@ -82,7 +82,7 @@ class Declaration:
                 fitted = _fitted(item, value)
                 if fitted is not value:
                     changed[item.name] = fitted
-            elif item.required:
+            elif item.required and complete:
                 raise Malformed(f"`{self.type}` needs a field `{item.name}` ({item.kind.word})")
         return {**message, **changed} if changed else message
 
@@ -139,10 +139,10 @@ class Catalogue:
         """
         return Catalogue.of((*self.declarations.values(), *declarations))
 
-    def fit(self, message: Message) -> Message:
+    def fit(self, message: Message, *, complete: bool = True) -> Message:
         """See Declaration; a type that is not declared fits as it is."""
         declaration = self.declarations.get(message["type"])
-        return message if declaration is None else declaration.fit(message)
+        return message if declaration is None else declaration.fit(message, complete=complete)
 
     def coerce(self, message: Message, api: ApiLevel) -> Message:
         """See Declaration; a type that is not declared stays as it is."""

@@ -11,3 +11,12 @@ CREATE TABLE typed_table (
     name TEXT PRIMARY KEY,                      -- begins with `typed:`
     definition TEXT NOT NULL                    -- the statement that made it: with another it is made anew
 ) STRICT;
+
+CREATE TABLE attachment (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,       -- what operations name
+    name TEXT,                                  -- for people
+    size INTEGER NOT NULL,                      -- octets
+    digest BLOB NOT NULL,                       -- SHA-256 of the octets
+    created REAL NOT NULL,
+    octets BLOB NOT NULL
+) STRICT;

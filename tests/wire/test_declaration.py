@@ -61,6 +61,15 @@ def test_a_message_that_is_not_as_declared_is_refused(fields: dict[str, object],
         assert str(caught.value) == text
 
 
+def test_an_incomplete_message_can_be_checked() -> None:
+    """What is there must be right; what is not may come later."""
+    message = {"type": "note", "level": 1}
+
+    assert CATALOGUE.fit(message, complete=False) is message
+    with pytest.raises(Malformed, match="`level` must be an integer"):
+        CATALOGUE.fit({"type": "note", "level": "x"}, complete=False)
+
+
 def test_the_level_decides_which_fields_there_are() -> None:
     """A server of an older level is not sent what it does not know."""
     message = {
