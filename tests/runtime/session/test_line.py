@@ -27,7 +27,9 @@ def test_one_write_for_all_that_a_turn_says() -> None:
 
     answers = [pair.client.call("echo", {"n": n}) for n in range(50)]
     assert client.writes == 0
+    assert len(pair.clock.getDelayedCalls()) == 3  # two sessions', and one for the writing
     pair.settle()
+    assert len(pair.clock.getDelayedCalls()) == 2
 
     assert [result_of(answer) for answer in answers] == [(n,) for n in range(50)]
     assert (client.writes, server.writes) == (1, 1)

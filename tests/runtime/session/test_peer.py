@@ -167,6 +167,24 @@ def test_a_call_from_within_an_answer() -> None:
     assert result_of(first) == ({b"n": 2}, None)
 
 
+@pytest.mark.conformance("N10")
+def test_a_call_is_forgotten_before_its_answer_is_told() -> None:
+    """The callback may do anything, end the session even: its own call is over and is not failed as well."""
+    pair = Pair(server={"echo": echo})
+    seen: list[int] = []
+
+    def end(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        seen.append(pair.client.unanswered)
+        pair.lose()
+        return values
+
+    answer = pair.client.call("echo", {"n": 1}).addCallback(end)
+    pair.settle()
+
+    assert result_of(answer) == ({b"n": 1}, None)
+    assert seen == [0]
+
+
 @pytest.mark.conformance("N24")
 def test_a_call_from_within_a_handler() -> None:
     """A handler may ask the one who asks it, and answer with what it hears."""

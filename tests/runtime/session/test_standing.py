@@ -47,6 +47,24 @@ def test_calls_between_two_sessions_wait_for_the_next() -> None:
     clock.advance(2)
 
 
+@pytest.mark.conformance("Z3", "Z18")
+def test_what_is_called_while_those_before_are_made_comes_behind_them() -> None:
+    """A call that fails as it is made may lead to another, which does not overtake those that waited."""
+    clock, server = Clock(), Server()
+    calls = StandingCalls(clock=clock)
+    wrong = calls.call("note", {"n": object()})
+    wrong.addErrback(lambda _: calls.call("note", {"n": "last"}))
+    kept = [calls.call("note", {"n": n}) for n in range(3)]
+
+    pair = Pair(server=server.handlers, clock=clock)
+    calls.attach(pair.client)
+    pair.settle()
+
+    assert server.seen == [0, 1, 2, "last"]
+    assert result_of(wrong) == ("last",)
+    assert all(answer.called for answer in kept)
+
+
 @pytest.mark.conformance("Z18")
 def test_one_way_calls_fail_at_once() -> None:
     """What nobody waits for is not kept: who says it without a session is told so."""

@@ -80,6 +80,7 @@ def test_what_is_published_is_heard_until_the_end() -> None:
     assert world.topics.listeners(COMPUTER) == 0
     assert world.pair.client.unanswered == 0
     assert world.pair.server.at_work == 0
+    assert len(world.clock.getDelayedCalls()) == 2  # the two sessions'
 
 
 @pytest.mark.conformance("N3", "N5", "N14", "N24")
