@@ -89,13 +89,10 @@ class Answers:
         self._drop(answer, CANCELLED)
         return [] if was_ended else [Cancelled(id, reason)]
 
-    def add_credit(self, request: int, octets: int) -> bool:
-        """See SendWindow.add. Of an answer that is over it was under way."""
+    def window_of(self, request: int) -> SendWindow | None:
+        """Of what we send for it; None without, or when all is sent."""
         answer = self._active.get(request)
-        if answer is None or self.send_credit is None:
-            return octets > 0
-        outbound = self._outbound_of(answer, self._sender.main)
-        return outbound.window.add(octets) if outbound.window is not None else octets > 0
+        return answer.outbound.window if answer is not None and answer.outbound is not None else None
 
     # what we answer
 

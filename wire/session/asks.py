@@ -201,11 +201,10 @@ class Asks:
             if ask.is_over:
                 del self._asks[request]
 
-    def add_credit(self, request: int, octets: int) -> bool:
-        """See SendWindow.add. Of a request that is over it was under way."""
+    def window_of(self, request: int) -> SendWindow | None:
+        """Of what we send for it; None without, or when all is sent."""
         ask = self._asks.get(request)
-        window = ask.outbound.window if ask is not None and ask.outbound is not None else None
-        return window.add(octets) if window is not None else octets > 0
+        return ask.outbound.window if ask is not None and ask.outbound is not None else None
 
     def unsent_of(self, request: int) -> int:
         """Octets of it that wait."""

@@ -243,6 +243,8 @@ class Sender:
         self._turns: deque[Outbound] = deque()
         self._waiting: dict[int, Outbound] = {}
         """Those without credit, in the order in which they ran out."""
+        self._spent = 0
+        """Credit used for requests that are over."""
         self.is_silent = False
         """Nothing leaves until this is False."""
 
@@ -302,6 +304,17 @@ class Sender:
             outbound.queued = False
             self._turns.remove(outbound)
         self._waiting.pop(outbound.request, None)
+        self._note_spent(outbound)
+
+    def _note_spent(self, outbound: Outbound) -> None:
+        if outbound.window is not None:
+            self._spent += max(0, outbound.window.size - outbound.window.left)
+
+    def was_spent(self, octets: int) -> bool:
+        """Whether credit for a request that is over gives back what was sent for such: it was under way."""
+        is_owed = 0 < octets <= self._spent
+        self._spent -= octets if is_owed else 0
+        return is_owed
 
     def wake(self) -> None:
         """Credit has come."""
@@ -349,6 +362,7 @@ class Sender:
                 size += len(frame)
             outbound.queued = False
             if outbound.is_done:
+                self._note_spent(outbound)
                 on_done(outbound)
             elif not frame:
                 self._waiting[outbound.request] = outbound

@@ -17,34 +17,23 @@ from .arrivals import Arrivals
 from .asks import Asks, RequestState, new_outbound
 from .control import (
     MOST_COOKIE,
-    FloodGauge,
-    check_ping,
-    read_cancel,
-    read_close,
-    read_extension,
-    read_map,
-    read_settings,
 )
-from .credit import CREDIT_OCTETS, Ledger, SendWindow
+from .credit import Ledger, SendWindow
 from .encodings import NAMES, choose
 from .events import (
     Broken,
     CommandError,
-    DecisionReceived,
     Event,
     Map,
-    Pinged,
-    Ponged,
     Progress,
-    Settings,
     Value,
 )
-from .frame import MAY_IGNORE, PONG, Frame, FrameType, PartFlag, StreamFlag
+from .frame import MAY_IGNORE, PONG, Frame, FrameType, PartFlag
 from .identity import Role
+from .intake import Intake, PeerBrokeOff
 from .limits import Limits
 from .outbound import LEAST_TO_PACK, Outbound, OutStream, Sender
-from .outcome import Message, atoms_of, details_of, encode_error, read_error
-from .streams import Assembly, InStreams
+from .outcome import Message, atoms_of, details_of, encode_error
 from .values import DEFAULT, Codec
 
 _Take = Callable[[Frame, int, float], list[Event]]
@@ -98,7 +87,6 @@ class Reactor:
         most = min(limits.send_frame, peer_limits.frame)
         self._sender = Sender(self._main, most=most, window=None, in_turn=not deferred)
         self._sender.is_silent = deferred
-        self._streams = InStreams(odd=not is_client, limits=limits)
         self._asks = Asks(
             odd=is_client, bare=bare, limits=limits, codec=codec, sender=self._sender, ledger=None
         )
@@ -113,43 +101,18 @@ class Reactor:
         )
         self._credit = False
         self.credit = credit
-        self._settings = Assembly("settings", limits.hello)
-        self._settings_left = most_settings
-        self._decision = Assembly("decision", limits.decision)
-        self._has_decision = False
-        self._takes = self._make_takes()
+        self._intake = Intake(
+            role=role,
+            bare=bare,
+            limits=limits,
+            most_settings=most_settings,
+            sender=self._sender,
+            asks=self._asks,
+            arrivals=self._arrivals,
+            answers=self._answers,
+        )
         self.is_over = False
         """Broken, or the input ended: nothing that comes counts."""
-        self.is_closing = False
-        """One of the ends said goodbye: no new requests."""
-        self._gauge = FloodGauge(limits)
-
-    def _make_takes(self) -> dict[int, _Take]:
-        takes: dict[int, _Take] = {FrameType.EXTENSION: self._take_extension}
-        if not (self.bare and self.role is Role.CLIENT):
-            takes |= {
-                FrameType.REQUEST: self._take_request,
-                FrameType.DATA: self._take_data,
-                FrameType.HELLO: self._take_settings,
-            }
-        if not (self.bare and self.role is Role.SERVER):
-            takes |= {
-                FrameType.RESPONSE: self._take_response,
-                FrameType.ERROR: self._take_error,
-                FrameType.OUTPUT: self._take_output,
-                FrameType.PROGRESS: self._take_progress,
-                FrameType.STREAM: self._take_stream_settings,
-            }
-        if not self.bare:
-            takes |= {
-                FrameType.STREAM: self._take_stream_settings,
-                FrameType.DECISION: self._take_decision,
-                FrameType.PING: self._take_ping,
-                FrameType.CANCEL: self._take_cancel,
-                FrameType.CLOSE: self._take_close,
-                FrameType.CREDIT: self._take_credit,
-            }
-        return takes
 
     # what was agreed
 
@@ -227,6 +190,11 @@ class Reactor:
         return self._arrivals.partial_count
 
     @property
+    def is_closing(self) -> bool:
+        """One of the ends said goodbye: no new requests."""
+        return self._arrivals.is_closing
+
+    @property
     def last_asked(self) -> int:
         """The latest request of the peer that was taken up: `last` of a close frame."""
         return self._arrivals.last
@@ -252,126 +220,11 @@ class Reactor:
         if self.is_over:
             return []
         try:
-            return self._take(frame, now)
+            return self._intake.take(frame, now)
+        except PeerBrokeOff as error:
+            return self._end_with(Broken(error.code, str(error)))
         except RemoteProtocolError as error:
             return self.break_off(error.code, str(error), request=frame.request)
-
-    def _take(self, frame: Frame, now: float) -> list[Event]:
-        flags, wire = frame.stream_flags, len(frame.payload)
-        self._streams.check(frame)
-        take = self._takes.get(frame.type)
-        if take is None:
-            raise self._unexpected(frame)
-        if flags & StreamFlag.ENCODED:
-            octets = self._streams.unpack(frame)
-            frame = Frame(frame.type, frame.request, frame.stream, flags, frame.flags, octets)
-        if self._settings.begun and frame.type != FrameType.HELLO:
-            raise RemoteProtocolError(
-                "settings-interrupted", "another frame stands between those of settings"
-            )
-        events = take(frame, wire, now)
-        if flags & StreamFlag.END:
-            self._streams.finish(frame.stream)
-        return events
-
-    def _unexpected(self, frame: Frame) -> RemoteProtocolError:
-        known = frame.type in FrameType._value2member_map_
-        what = FrameType(frame.type).name.lower() if known else f"type {frame.type}"
-        if not known:
-            return RemoteProtocolError("unknown-frame-type", f"there are no frames of {what}")
-        if self.role is Role.CLIENT:
-            return RemoteProtocolError("wrong-frame-from-server", f"a server sends no {what}")
-        return RemoteProtocolError(self._misplaced(), f"a frame of {what} has no place here")
-
-    def _misplaced(self) -> str:
-        if self._arrivals.is_initial:
-            return "wrong-first-frame"
-        return "wrong-frame-when-receiving" if self._arrivals.partial_count else "wrong-frame-when-idle"
-
-    def _take_request(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        return self._arrivals.take_request(frame, now)
-
-    def _take_data(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        return self._arrivals.take_data(frame, wire, now)
-
-    def _take_response(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        return self._asks.take_response(frame, wire)
-
-    def _take_output(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        return self._asks.take_output(frame)
-
-    def _take_progress(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        return self._asks.take_progress(frame)
-
-    def _take_error(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        if frame.request:
-            return self._asks.take_error(frame)
-        error = read_error(frame.payload)
-        return self._end_with(Broken("error-frame-from-peer", f"the peer broke off: {error.text}"))
-
-    def _take_settings(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        self._gauge.count(now)
-        if not self._arrivals.is_initial or not self._settings_left:
-            raise RemoteProtocolError(self._misplaced(), "settings come once, and before all requests")
-        octets = self._settings.add(frame)
-        if octets is None:
-            return []
-        self._settings_left -= 1
-        return [Settings(read_settings(octets))]
-
-    def _take_decision(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        self._gauge.count(now)
-        if self._has_decision:
-            raise RemoteProtocolError("decision-repeated", "a decision comes once")
-        octets = self._decision.add(frame)
-        if octets is None:
-            return []
-        self._has_decision = True
-        return [DecisionReceived(read_map(octets, "decision"))]
-
-    def _take_stream_settings(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        self._gauge.count(now)
-        self._streams.set_up(frame)
-        return []
-
-    def _take_ping(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        self._gauge.count(now)
-        check_ping(frame)
-        return [Ponged(frame.payload) if frame.flags & PONG else Pinged(frame.payload)]
-
-    def _take_cancel(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        self._gauge.count(now)
-        reason = read_cancel(frame)
-        is_ours = frame.request & 1 == (self.role is Role.CLIENT)
-        side = self._asks if is_ours else self._arrivals
-        return side.take_cancel(frame.request, reason)
-
-    def _take_close(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        self._gauge.count(now)
-        closed = read_close(frame.payload)
-        self.is_closing = self._arrivals.is_closing = True
-        return [closed]
-
-    def _take_credit(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        window = self._sender.window
-        if window is None:
-            raise RemoteProtocolError("credit-not-agreed", "credit was not agreed upon")
-        if len(frame.payload) != CREDIT_OCTETS:
-            raise RemoteProtocolError("credit-malformed", f"a credit is of {CREDIT_OCTETS} octets")
-        octets = int.from_bytes(frame.payload, "little")
-        if not frame.request:
-            is_owed = window.add(octets)
-        elif frame.request & 1 == (self.role is Role.CLIENT):
-            is_owed = self._asks.add_credit(frame.request, octets)
-        else:
-            is_owed = self._answers.add_credit(frame.request, octets)
-        if not is_owed:
-            self._gauge.count(now)
-        self._sender.wake()
-        return []
-
-    def _take_extension(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        return [read_extension(frame)]
 
     # time
 
@@ -600,7 +453,7 @@ class Reactor:
         """
         self._check_session()
         self._sender.put_map(FrameType.CLOSE, PartFlag.END, self._goodbye(values))
-        self.is_closing = self._arrivals.is_closing = True
+        self._arrivals.is_closing = True
 
     def _goodbye(self, values: Map) -> Map:
         return {b"last": self._arrivals.last, **values}
