@@ -98,6 +98,7 @@ class Channel(http.HTTPChannel):
         self.requestFactory = Request  # type: ignore[assignment] # a subclass, and the base wants the very class
         self._counted = False
         self._deadline: IDelayedCall | None = None
+        self._is_fresh = False
 
     def connectionMade(self) -> None:
         """Cut it off at once when there are too many."""
@@ -118,6 +119,21 @@ class Channel(http.HTTPChannel):
         self._counted = False
         super().connectionLost(reason)
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether a request was answered, the connection stays, and nothing of a next request has come."""
+        return self._is_fresh and not self._buffer
+
+    def dataReceived(self, data: bytes) -> None:
+        """More of a request."""
+        self._is_fresh = False
+        super().dataReceived(data)
+
+    def lineReceived(self, line: bytes) -> None:
+        """A line of a head, also one that came together with the request before."""
+        self._is_fresh = False
+        super().lineReceived(line)
+
     def step_aside(self) -> None:
         """Let another protocol have the connection; it stays counted until it is lost."""
         self.disarm()
@@ -130,6 +146,7 @@ class Channel(http.HTTPChannel):
             self._arm(self.factory.limits.request, self._take_too_long)
         else:
             self._arm(self.factory.limits.linger, self.cut_off)
+        self._is_fresh = bool(self.persistent)
         super().requestDone(request)
 
     def disarm(self) -> None:

@@ -3,7 +3,8 @@ The front door of every listener: one port serves sessions, exchanges by POST an
 
 A connection that begins with `GET /session/` asks for a session. It is read up to the end of its header block and
 answered here. All others belong to HTTP: as soon as the first octets show that, they are given to an HTTP channel of the site,
-octet by octet as they came, and the door only passes on what follows.
+octet by octet as they came, and the door passes on what follows. When a request has been answered and the connection stays, the
+next one is looked at again: proxies ask for a session on connections that they used before.
 
 The channel is there from the start, with the connection as its transport. So the site's bounds hold for a connection
 from its first moment, whatever becomes of it: the number of connections, the idle time, the time for a request. A session
@@ -146,6 +147,8 @@ class Door(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """To whoever has the connection; while nobody has it, to the gate."""
+        if self._owner is self._channel and self._channel.is_at_rest:
+            self._owner, self._gate = None, Gate()
         if self._owner is not None:
             self._owner.dataReceived(data)
         elif self._gate is not None:

@@ -23,6 +23,7 @@ from ...wire.session.agreement import Profile
 from ...wire.session.events import Broken, Cancelled, Requested
 from ...wire.session.identity import NONCE_OCTETS, SERVER, Role
 from ...wire.session.limits import Limits
+from ...wire.session.opening import PRODUCT, SESSION_PATH
 from ...wire.session.post import MEDIA_TYPE, POST_PATH, AnyEvent, Post
 from ...wire.session.subscription import SUBSCRIBE, WAIT
 from ..call import Answer, Call
@@ -56,10 +57,12 @@ class PostedSessions:
 
     def routes(self) -> list[Route]:
         """What is answered here. That nothing but POST is, is said before any command is looked at."""
-        return [
+        routes = [
             Route("POST", POST_PATH, self._answer_any),
             Route("POST", f"{POST_PATH}/*", self._answer_one),
         ]
+        # A session is asked for at the door. What gets here did so in another way.
+        return [*routes, Route("GET", f"{SESSION_PATH}*", _ask_at_the_door)] if self._upgrade else routes
 
     async def _answer_any(self, call: Call) -> Answer:
         return await self._answer(call, None)
@@ -129,6 +132,15 @@ class PostedSessions:
         return _Served(
             post=post, handlers={**handlers, SUBSCRIBE: _stays_open}, clock=self._clock, log=self.log
         )
+
+
+async def _ask_at_the_door(call: Call, server: str) -> Answer:
+    raise Refused(
+        426,
+        "a session is asked for by a request of its own, without a body, that waits for no other's answer",
+        f"send GET with `Upgrade: {PRODUCT}` alone on its connection",
+        headers=(("Upgrade", PRODUCT), ("Connection", "Upgrade")),
+    )
 
 
 def _is_wait(event: AnyEvent) -> bool:

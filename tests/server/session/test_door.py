@@ -178,6 +178,48 @@ def test_two_requests_on_one_connection() -> None:
     assert connected.written.count(b"200 OK") == 2
 
 
+def test_session_on_a_used_connection() -> None:
+    """A proxy may ask for a session on a connection over which it sent other requests before."""
+    connected = Connected()
+    connected.send(request_octets("GET", "/healthz"))
+    connected.transport.clear()
+
+    connected.send(HEAD[:5])
+    connected.send(HEAD[5:])
+    connected.send(b"hello")
+
+    assert connected.written == b"<101>"
+    assert connected.host.tape.heard == b"hello"
+    connected.clock.advance(1_000)
+    assert not connected.transport.disconnecting
+
+
+@given(st.lists(st.integers(min_value=1, max_value=60), max_size=12))
+def test_requests_behind_each_other(sizes: list[int]) -> None:
+    """However requests that come together are cut, each is answered, and none is taken for a session's."""
+    octets = request_octets("GET", "/healthz") + request_octets(*exchange_request(client_payload()))
+    octets += request_octets("GET", "/healthz")
+    connected = Connected()
+
+    for size in [*sizes, len(octets)]:
+        if octets:
+            connected.send(octets[:size])
+            octets = octets[size:]
+
+    assert connected.written.count(b"HTTP/1.1 200 OK") == 3
+    assert not connected.host.heads
+
+
+def test_pipelined_session() -> None:
+    """A request for a session that did not wait for the answer before it is an ordinary request, and refused as such."""
+    connected = Connected()
+
+    connected.send(request_octets("GET", "/healthz") + HEAD)
+
+    assert connected.written.count(b"HTTP/1.1") == 2
+    assert not connected.host.heads
+
+
 def test_session() -> None:
     """A session begins behind the answer; its protocol has the connection until the end."""
     connected = Connected()

@@ -271,3 +271,13 @@ def test_any_octets(body: bytes) -> None:
     for octets in (body, whole[:cut] + body, whole + body):
         reply = reply_in(send(WiredServer(), octets))
         assert reply.status in (200, 400)
+
+
+def test_session_path_by_other_methods(wired: WiredServer) -> None:
+    """A session is asked for with GET, at the door; whatever else comes for it is told so."""
+    wrong = reply_in(send(wired, b"", path="/session/default"))
+    late = reply_in(send(wired, b"", path="/session/default", method="GET"))
+
+    assert (wrong.status, wrong.headers["allow"]) == (405, "get")
+    assert (late.status, late.headers["upgrade"]) == (426, "fieldpost/1")
+    assert int(late.headers["content-length"]) > 0
