@@ -40,7 +40,6 @@ from .events import (
     Broken,
     DecisionReceived,
     Event,
-    Map,
     PeerClosed,
     Pinged,
     Ponged,
@@ -48,6 +47,7 @@ from .events import (
     Settings,
 )
 from .frame import Framer, FrameTooLarge
+from .goodbye import Goodbye, word_of
 from .handshake import Handshake, limits_from
 from .hello import CREDIT, PUSH, Hello, hello_map, proof_map, read_hello, read_proof
 from .identity import Evidence, Role
@@ -55,12 +55,11 @@ from .keepalive import Keepalive
 from .limits import Limits
 from .negotiation import HANDSHAKE, Move, Negotiation, State
 from .reactor import Reactor
+from .requests import Requests
 from .values import CODECS
-from .waiting import Limit, Waiting
+from .waiting import Limit
 
 HANDSHAKE_SECONDS = 20.0
-DRAIN_SECONDS = 5.0
-"""From a goodbye to the end, whatever still runs."""
 TIMEOUT, LOST, DEAD, SLOW = "timeout", "lost", "dead", "slow"
 CLOSING = "closing"
 """Why a request that still waited is aborted when the session ends."""
@@ -100,8 +99,8 @@ class Session:
         self._limits = limits
         self._random = random
         self._now = now
-        self._deadline: float | None = now + handshake_seconds
-        """Of the handshake, then of the goodbye."""
+        self._deadline = now + handshake_seconds
+        """Of the handshake."""
         self._machine = Negotiation()
         self._handshake = Handshake(
             role=role, us=us, limits=limits, evidence=evidence, master_secret=master_secret
@@ -109,15 +108,15 @@ class Session:
         self._early = Early()
         self._framer = Framer(limits.frame)
         self._reactor = Reactor(role, limits=limits, peer_limits=Limits(), most_settings=2)
-        self._waiting = Waiting(role, waiting)
+        self._requests = Requests(role=role, reactor=self._reactor, limit=waiting)
+        self._goodbye = Goodbye(self._reactor)
         self._has_proved = not us.announces_proof
         self._allowed: frozenset[bytes] | None = None
         self._keepalive: Keepalive | None = None
-        self._said_goodbye = self._heard_goodbye = False
-        self._end: Closed | None = None
-        """What it will be once what runs has ended."""
         self._out: list[AnyEvent] = []
-        reactor = self._reactor
+        requests, reactor = self._requests, self._reactor
+        self.request, self.send_data, self.cancel = requests.request, requests.send_data, requests.cancel
+        """Ours, before there is a session too; see Requests."""
         self.respond, self.fail, self.drop = reactor.respond, reactor.fail, reactor.drop
         self.output, self.progress = reactor.output, reactor.progress
         self.consume, self.unsent_of = reactor.consume, reactor.unsent_of
@@ -171,7 +170,7 @@ class Session:
         """The input has ended: nothing more will come."""
         self._now = now
         if self._machine.state is not State.CLOSED:
-            self._finish(self._end or Closed(reason=LOST, by_peer=True))
+            self._finish(self._goodbye.end or Closed(reason=LOST, by_peer=True))
         return self._take_events()
 
     def data_to_send(self, limit: int | None = None) -> bytes:
@@ -180,13 +179,14 @@ class Session:
 
     def next_deadline(self) -> float | None:
         """When to call `tick`; None once it is over."""
-        if self._machine.state is State.CLOSED:
+        state = self._machine.state
+        if state is State.CLOSED:
             return None
-        if self._is_drained() or self.unsent > self._limits.unsent_close:
+        if self._keepalive is None:
+            return self._deadline
+        if self._reactor.unsent > self._limits.unsent_close or self._goodbye.is_done:
             return self._now
-        times = [self._deadline, self._reactor.next_deadline()]
-        if self._keepalive is not None:
-            times.append(self._keepalive.next_deadline())
+        times = (self._keepalive.next_deadline(), self._goodbye.deadline, self._reactor.next_deadline())
         return min(time for time in times if time is not None)
 
     def tick(self, now: float) -> list[AnyEvent]:
@@ -200,20 +200,20 @@ class Session:
         return self._take_events()
 
     def _tick_handshake(self) -> None:
-        if self._deadline is not None and self._now >= self._deadline:
+        if self._now >= self._deadline:
             text = f"negotiation timeout: no session after the time for it, while {self.state.value}"
             self._refuse(Refusal(code=TIMEOUT, text=text))
 
     def _tick_session(self) -> None:
         assert self._keepalive is not None
-        now = self._now
+        now, goodbye = self._now, self._goodbye
         if self.unsent > self._limits.unsent_close:
             self._finish(Closed(reason=SLOW))
         elif self._keepalive.is_dead(now):
-            self._say_goodbye(DEAD)
-            self._finish(self._end or Closed(reason=DEAD))
-        elif self._deadline is not None and now >= self._deadline:
-            self._finish(self._end or Closed(reason=LOST))
+            goodbye.say(DEAD, now=now)
+            self._finish(goodbye.end or Closed(reason=DEAD))
+        elif goodbye.deadline is not None and now >= goodbye.deadline:
+            self._finish(goodbye.end or Closed(reason=LOST))
         else:
             self._absorb_all(self._reactor.tick(now))
             self._tick_keepalive(self._keepalive)
@@ -261,7 +261,8 @@ class Session:
         if fault is not None:
             self._break(fault.code, str(fault))
             return
-        self._flush()
+        if self.state is State.OPEN:
+            self._out += self._requests.flush(self._now)
         self._finish_when_drained()
 
     def _absorb_all(self, events: Iterable[Event]) -> None:
@@ -406,7 +407,6 @@ class Session:
         self._keepalive = Keepalive(
             interval=interval, dead_after=dead_after, now=self._now, random=self._random
         )
-        self._deadline = None
         reactor = self._reactor
         reactor.peer_limits = limits_from(agreement.peer)
         reactor.codec = CODECS[agreement.codec.encode()]
@@ -415,7 +415,8 @@ class Session:
         )
         reactor.credit = CREDIT in agreement.capabilities
         self._out.append(Opened(agreement=agreement))
-        self._flush()
+        may_ask = self.role is Role.CLIENT or self._has(PUSH)
+        self._out += self._requests.open(may_ask=may_ask, now=self._now)
 
     # Goodbyes
 
@@ -431,55 +432,29 @@ class Session:
         if self.state in HANDSHAKE:
             self._reactor.close({b"reason": reason.encode("ascii", "replace")})
             self._finish(Closed(reason=reason))
-        elif self.state is not State.CLOSED and not self._said_goodbye:
-            self._end = self._end or Closed(reason=reason)
-            self._say_goodbye(reason, retry_after, location)
+        elif self.state is not State.CLOSED and not self._goodbye.is_said:
+            self._goodbye.say(reason, retry_after, location, now=now)
             self._start_closing()
         return self._take_events()
 
-    def _say_goodbye(self, reason: str, retry_after: int | None = None, location: str | None = None) -> None:
-        if self._said_goodbye:
-            return
-        self._said_goodbye = True
-        said: Map = {b"reason": reason.encode("ascii", "replace")}
-        if retry_after is not None:
-            said[b"retry-after"] = retry_after
-        if location is not None:
-            said[b"location"] = location.encode("ascii", "replace")
-        self._reactor.close(said)
-
     def _start_closing(self) -> None:
         self._machine.make(Move.GOODBYE)
-        self._out += [Aborted(request, CLOSING) for request in self._waiting.clear()]
-        if self._deadline is None:
-            self._deadline = self._now + DRAIN_SECONDS
+        self._out += [Aborted(request, CLOSING) for request in self._requests.close(CLOSING)]
         self._finish_when_drained()
 
     def _absorb_goodbye(self, event: PeerClosed) -> None:
-        reason = _word(event.reason) or "goodbye"
-        after = None if event.retry_after is None else max(0, event.retry_after)
+        said = self._goodbye.hear(event, self._now)
         if self.state in HANDSHAKE:
-            text = f"the peer said goodbye before there was a session: {reason}"
-            self._finish(Refused(code=reason, text=text, retry_after=after, by_peer=True))
+            text = f"the peer said goodbye before there was a session: {said.reason}"
+            self._finish(Refused(code=said.reason, text=text, retry_after=said.retry_after, by_peer=True))
             return
-        self._heard_goodbye = True
         self._out.append(event)
-        location = _word(event.location) if event.location else None
-        end = Closed(reason=reason, by_peer=True, retry_after=after, location=location)
-        self._end = self._end or end
-        self._say_goodbye(reason)
+        self._goodbye.say(said.reason, now=self._now)
         self._start_closing()
 
-    def _is_drained(self) -> bool:
-        """Whether both said goodbye and nothing runs any more."""
-        reactor = self._reactor
-        return (
-            self.state is State.CLOSING and self._heard_goodbye and not reactor.active + reactor.outstanding
-        )
-
     def _finish_when_drained(self) -> None:
-        if self._is_drained():
-            self._finish(self._end or Closed(reason=LOST))
+        if self.state is State.CLOSING and self._goodbye.is_done:
+            self._finish(self._goodbye.end or Closed(reason=LOST))
 
     def _finish(self, end: Refused | Closed | Broken) -> None:
         """It is over: tell so of each request that will have no other end, then of the session."""
@@ -487,7 +462,7 @@ class Session:
         text = end.reason if isinstance(end, Closed) else f"{end.code}: {end.text}"
         ended = self._reactor.end(self._now)
         self._out += [Aborted(event.request, text) for event in ended if type(event) is Aborted]
-        self._out += [Aborted(request, text) for request in self._waiting.clear()]
+        self._out += [Aborted(request, text) for request in self._requests.close(self.state.value)]
         self._out.append(end)
         self._early.take_rest()
 
@@ -523,7 +498,7 @@ class Session:
         if self.role is Role.CLIENT and not self._has(PUSH):
             self._break("push-not-agreed", f"request {event.request} without the capability `push`")
         elif self._allowed is not None and event.name not in self._allowed:
-            name = _word(event.name[:40])
+            name = word_of(event.name[:40])
             self._reactor.fail(
                 event.request, NOT_REGISTERED, f"register first: `{name}` is for those who have"
             )
@@ -532,57 +507,6 @@ class Session:
 
     def _has(self, capability: str) -> bool:
         return self.agreement is not None and capability in self.agreement.capabilities
-
-    # Requests of ours
-
-    def request(
-        self,
-        name: bytes,
-        args: Map,
-        *,
-        data: bytes | None = None,
-        has_data: bool = False,
-        bulk: bool = False,
-        now: float,
-    ) -> int:
-        """
-        Ask the peer for something; the id under which its events come. See Reactor.request.
-
-        Before there is a session it waits for that. Raises Busy when as much waits or runs as may, and
-        LocalProtocolError when the session is over or ending, or the peer takes no requests.
-        """
-        if self.state in HANDSHAKE or self._waiting:
-            return self._waiting.put(name, args, data=data, has_data=has_data, bulk=bulk)
-        self._check_may_ask()
-        return self._reactor.request(name, args, data=data, has_data=has_data, bulk=bulk, now=now)
-
-    def _check_may_ask(self) -> None:
-        if self.state is not State.OPEN:
-            raise LocalProtocolError(f"the session is {self.state.value}: nothing can be asked any more")
-        if not self._may_ask():
-            raise LocalProtocolError("the peer takes no requests: `push` was not agreed")
-
-    def _may_ask(self) -> bool:
-        return self.role is Role.CLIENT or self._has(PUSH)
-
-    def _flush(self) -> None:
-        """Let those that waited go, as many as the peer takes."""
-        if self._waiting and self.state is State.OPEN:
-            self._out += self._waiting.flush(self._reactor, may_ask=self._may_ask(), now=self._now)
-
-    def send_data(self, request: int, octets: bytes, *, end: bool) -> None:
-        """See Reactor.send_data. Raises Busy while more waits for the session than may."""
-        if request in self._waiting:
-            self._waiting.put_data(request, octets, end=end)
-        else:
-            self._reactor.send_data(request, octets, end=end)
-
-    def cancel(self, request: int, reason: bytes | None = None) -> None:
-        """Take a request back; nothing more is told of it. Raises LocalProtocolError when it is over."""
-        if request in self._waiting:
-            self._waiting.cancel(request)
-        else:
-            self._reactor.cancel(request, reason)
 
     _ABSORBERS: ClassVar[dict[type, Callable[["Session", Any], None]]] = {
         Settings: _absorb_settings,
@@ -594,12 +518,6 @@ class Session:
         Broken: _absorb_broken,
     }
     """What is not for the application alone; Any: each takes its own event."""
-
-
-def _word(octets: bytes) -> str:
-    """A peer's word as it may stand in a log."""
-    text = octets[:1000].decode("ascii", "replace")
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _refused(refusal: Refusal, *, by_peer: bool) -> Refused:
