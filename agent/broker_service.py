@@ -42,7 +42,6 @@ from ..broker.ping import Ping
 from ..broker.reactions import Reactions
 from ..broker.registration import Account, Registration
 from ..broker.schedule import Intervals, Schedule
-from ..broker.session.keeper import Keeper
 from ..broker.session.transport import SessionTransport
 from ..broker.status import Record, Status
 from ..broker.store.records import StoreLimits
@@ -61,7 +60,7 @@ from .logs import RecentLines
 from .manifest import Manifest, catalogue_of
 from .report import Report
 from .rights import grants_of
-from .session import Local, local_parts, make_keeper, over_session, wants_session
+from .session import Live, Local, local_parts, make_session, over_session, wants_session
 from .status_words import status_line
 from .tally import TalliedStore
 
@@ -84,7 +83,7 @@ class Parts:
     exchange: Exchange
     plugins: PluginSocket
     transport: Way
-    keeper: Keeper | None
+    live: Live | None
     recent: RecentLines
     ping: Ping | None
     report: Report
@@ -122,9 +121,9 @@ def assemble(config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any)
     transport = _transport(config, reactor, packer, trust)
     ground = _ground(config, reactor)
     local, recent = local_parts(reactor), RecentLines()
-    keeper = _keeper(ground, trust, local, recent)
-    if keeper is not None:
-        transport = over_session(config, reactor, keeper=keeper, fallback=transport, worker=packer)
+    live = _live(ground, packer, trust, local, recent)
+    if live is not None:
+        transport = over_session(config, reactor, keeper=live.keeper, fallback=transport, worker=packer)
     registration = _registration(ground, account)
     delivery = _delivery(ground)
     exchange = _exchange(ground, transport, delivery)
@@ -144,7 +143,7 @@ def assemble(config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any)
         writer=ground.writer,
         intake=intake,
         ping=ping,
-        session=None if keeper is None else keeper.report,
+        session=None if live is None else live.keeper.report,
     )
     broker = _broker(ground, grants, delivery, intake, report, local)
     plugins = _plugin_socket(ground, broker, local.links, is_open=_has_foreign_users(manifests))
@@ -155,7 +154,7 @@ def assemble(config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any)
         exchange=exchange,
         plugins=plugins,
         transport=transport,
-        keeper=keeper,
+        live=live,
         recent=recent,
         ping=ping,
         report=report,
@@ -210,11 +209,14 @@ def _ping(ground: _Ground, packer: WriterThread, trust: Trust) -> Ping | None:
     )
 
 
-def _keeper(ground: _Ground, trust: Trust, local: Local, recent: RecentLines) -> Keeper | None:
+def _live(
+    ground: _Ground, packer: WriterThread, trust: Trust, local: Local, recent: RecentLines
+) -> Live | None:
     """None where no session is wanted."""
-    if not wants_session(ground.config):
+    url = ground.config.server.url
+    if url is None or not wants_session(ground.config):
         return None
-    return make_keeper(
+    return make_session(
         ground.config,
         ground.reactor,
         trust=trust,
@@ -224,6 +226,7 @@ def _keeper(ground: _Ground, trust: Trust, local: Local, recent: RecentLines) ->
         timetable=ground.timetable,
         local=local,
         log_lines=recent.last,
+        poster=_poster(ground.config, ground.reactor, packer, trust, Address.of_server(url)),
     )
 
 
@@ -371,8 +374,8 @@ class BrokerService(Service):
         self._starting = Deferred.fromCoroutine(parts.exchange.start())
         self._starting.addErrback(lambda failure: self.log.failure("exchanges cannot start", failure))
         globalLogPublisher.addObserver(parts.recent)
-        if parts.keeper is not None:
-            parts.keeper.start()
+        if parts.live is not None:
+            parts.live.keeper.start()
         if parts.ping is not None:
             parts.ping.start()
         self._shed()
@@ -404,8 +407,9 @@ class BrokerService(Service):
             await parts.ping.stop()
         await parts.exchange.stop()
         await parts.plugins.stopService()
-        if parts.keeper is not None:
-            await parts.keeper.stop()
+        if parts.live is not None:
+            await parts.live.keeper.stop()
+            await parts.live.poll.stop()
         await parts.transport.stop()
         await parts.packer.stop()
         parts.writer.run(parts.store.close).addErrback(

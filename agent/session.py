@@ -11,6 +11,8 @@ from attrs import frozen
 
 from .. import __version__
 from ..broker.bus import Bus
+from ..broker.carriage.address import Address
+from ..broker.carriage.post import Poster
 from ..broker.carriage.proxy import Proxies
 from ..broker.carriage.trust import Trust
 from ..broker.local.plugin_link import Links
@@ -19,6 +21,7 @@ from ..broker.session.answers import ServersRequests
 from ..broker.session.course import Course
 from ..broker.session.keeper import Identity, Keeper
 from ..broker.session.opener import Opener
+from ..broker.session.poll import Poll, poll_path
 from ..broker.session.transport import Fallback, SessionTransport
 from ..broker.session.waking import Waking
 from ..broker.store.store import Store
@@ -59,7 +62,15 @@ def wants_session(config: AgentConfig) -> bool:
     return server.url is not None and server.session != OFF and server.protocol != LANDSCAPE
 
 
-def make_keeper(
+@frozen(kw_only=True)
+class Live:
+    """The session, and what stands in for its notifications where there is none."""
+
+    keeper: Keeper
+    poll: Poll
+
+
+def make_session(
     config: AgentConfig,
     reactor: Any,  # of which Twisted has no one interface
     *,
@@ -70,8 +81,13 @@ def make_keeper(
     timetable: Timetable,
     local: Local,
     log_lines: Callable[[int], Sequence[str]],
-) -> Keeper:
-    """What keeps the session; it looks at each exchange's end whether the machine is still called the same."""
+    poster: Poster,
+) -> Live:
+    """
+    What keeps the session; it looks at each exchange's end whether the machine is still called the same.
+
+    `poster` is for questions that are held back long, and for nothing else.
+    """
     server = config.server
     assert server.url is not None  # see wants_session
 
@@ -82,7 +98,7 @@ def make_keeper(
     requests = ServersRequests(
         ask=timetable.ask, links=local.links, outputs=local.outputs, log_lines=log_lines
     )
-    random = Random()
+    random, incarnation = Random(), os.urandom(INCARNATION_OCTETS)
     keeper = Keeper(
         opener=Opener(
             url=server.url,
@@ -101,15 +117,28 @@ def make_keeper(
         identity=identity,
         handlers=requests.handlers,
         subscriptions=local.subscriptions,
-        incarnation=os.urandom(INCARNATION_OCTETS),
+        incarnation=incarnation,
         new_octets=os.urandom,
         wanted=server.server_id,
         on_live=timetable.set_live,
+        on_change=lambda: poll.look(),
+    )
+    poll = Poll(
+        poster=poster,
+        path=poll_path(Address.of_server(server.url)),
+        sessions=keeper,
+        subscriptions=local.subscriptions,
+        identity=identity,
+        clock=reactor,
+        random=random,
+        incarnation=incarnation,
+        new_octets=os.urandom,
+        within=max(1.0, server.stall_timeout - 10.0),
     )
     Waking(subscriptions=local.subscriptions, timetable=timetable)
     for event in (EXCHANGE_DONE, REGISTRATION_DONE):
         bus.listen(event, lambda _: keeper.check_identity())
-    return keeper
+    return Live(keeper=keeper, poll=poll)
 
 
 def over_session(

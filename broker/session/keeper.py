@@ -42,6 +42,8 @@ STOP_WITHIN = 3.0
 """Seconds that a goodbye may take when the broker stops."""
 BARRING = frozenset({"version", "identity", "proof", "clone", "revoked"})
 """Why the server will have no session with us for now, whatever we do."""
+RESTING_AFTER = 3
+"""Failures in a row, after which it may take long until there is a session."""
 REPLACED = "replaced"
 NEW_IDENTITY = "identity"
 STOPPING = "shutdown"
@@ -82,7 +84,7 @@ class Keeper:
     Keeps a session from `start` to `stop`.
 
     `handlers` answer what the server asks. `on_live` is told whenever there is a session, and whenever there is none any
-    more. `new_octets` draws nonces.
+    more; `on_change` whenever an attempt has come to an end, good or bad. `new_octets` draws nonces.
     """
 
     log = Logger()
@@ -102,6 +104,7 @@ class Keeper:
         wanted: str | None = None,
         limits: Limits = _LIMITS,
         on_live: Callable[[bool], None] = lambda is_live: None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._opener = opener
         self._course = course
@@ -115,6 +118,7 @@ class Keeper:
         self._wanted = wanted
         self._limits = limits
         self._on_live = on_live
+        self._on_change = on_change
         self._attempts = 0
         self._last: tuple[bytes, int] | None = None
         self._location: str | None = None
@@ -132,6 +136,14 @@ class Keeper:
     def state(self) -> State:
         """Where the course stands."""
         return self._course.state
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether no session is to be had for a while."""
+        state = self._course.state
+        if state in (State.FALLBACK, State.BARRED):
+            return True
+        return state in (State.WAITING, State.OPENING) and self._course.failures >= RESTING_AFTER
 
     def peer_as(self, secure_id: bytes | None) -> Peer | None:
         """The server, over a session that is open in this name; None when there is none."""
@@ -229,6 +241,7 @@ class Keeper:
             self._end()
         if self._course.state is not State.STOPPED:
             self._arm()
+        self._on_change()
 
     async def _attempt(self) -> None:
         identity = self._identity = await self._find_identity()
@@ -293,6 +306,7 @@ class Keeper:
         if self._identity is not None and self._identity.id is not None:
             self._subscriptions.attach(peer)
         self._on_live(True)
+        self._on_change()
         # It may have changed while this was under way.
         await self.check_identity()
 

@@ -320,20 +320,19 @@ class WithoutTests(SessionTestCase):
 
     @returns_deferred
     async def test_an_operation(self) -> None:
-        """Where the server has no sessions, exchanges go by POST, and operations come with them."""
+        """Where the server has no sessions, exchanges go by POST; operations and notifications come all the same."""
         status = await self.until(
             lambda status: status["registration"]["is-registered"] and status["session"]["state"] == "by POST"
         )
         computer = status["registration"]["insecure-id"]
 
-        made = await self.ask(
-            "POST", "/operations", {"computer": computer, "type": "echo", "fields": {"word": "hello"}}
-        )
-        parts = self.broker._parts
-        assert parts is not None
-        await parts.exchange.run()
+        found, took = await self.operate(computer)
+        await self.ask("POST", "/topics/weather", {"value": "rain"})
+        while ("weather", "rain") not in HEARD:
+            await deferLater(reactor, 0.02, lambda: None)
 
-        assert (await self.result(made["id"]))["status"] == "succeeded"
+        assert found["status"] == "succeeded"
+        assert took < 5.0
 
 
 class MutualTests(SessionTestCase):
