@@ -150,17 +150,20 @@ class Child(ProcessProtocol):
 
         Raises OSError when no process can be made.
         """
-        process = spawner.spawnProcess(
-            self,
-            setsid,
-            [setsid, *command.arguments],
-            env=dict(command.environment),
-            path=command.directory,
-            uid=command.uid,
-            gid=command.gid,
-        )
-        self._pid = process.pid
         self._arm(time_limit, self.end, TIME_LIMIT)
+        try:
+            spawner.spawnProcess(
+                self,
+                setsid,
+                [setsid, *command.arguments],
+                env=dict(command.environment),
+                path=command.directory,
+                uid=command.uid,
+                gid=command.gid,
+            )
+        except OSError:
+            self._disarm()
+            raise
 
     def end(self, cause: str) -> None:
         """End it now, for this reason; harmless when it ended already."""
@@ -180,7 +183,12 @@ class Child(ProcessProtocol):
     # What Twisted says
 
     def connectionMade(self) -> None:
-        """See ProcessProtocol. It gets an empty standard input."""
+        """
+        See ProcessProtocol. It gets an empty standard input.
+
+        A process may have ended before spawnProcess returns; then Twisted does not know its number any more.
+        """
+        self._pid = self._transport().pid
         self._transport().closeStdin()
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:

@@ -1,6 +1,7 @@
 """A process with all that it starts is held to its time, its output and its end."""
 
 import signal
+from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
@@ -253,3 +254,51 @@ def test_the_table_knows_every_pair_that_can_happen(state: State, happened: Inpu
     else:
         after = TRANSITIONS[state, happened]
         assert list(State).index(after) >= list(State).index(state)
+
+
+class HastySpawner(FakeSpawner):
+    """Its processes have ended, and Twisted has forgotten their numbers, before spawnProcess returns."""
+
+    def spawnProcess(self, *arguments: Any, **named: Any) -> FakeProcess:
+        process = super().spawnProcess(*arguments, **named)
+        process.write(b"done")
+        process.exit()
+        process.pid = None  # type: ignore[assignment]
+        return process
+
+
+def test_it_may_have_ended_before_it_is_known_to_have_started() -> None:
+    """Its end is noticed, and no process group but its own is signalled."""
+    clock, spawner, signalled = Clock(), HastySpawner(), []
+    child = Child(
+        clock=clock,
+        output_limit=1000,
+        grace=5,
+        kill_group=lambda pid, number: signalled.append((pid, number)),
+    )
+
+    command = Command(arguments=["true"], environment={}, directory="/", uid=7, gid=8)
+    child.start(spawner, command, setsid="/usr/bin/setsid", time_limit=60)
+
+    assert result_of(child.ended()) == Ending(output="done", exit_code=0, signal=None, cause=None)
+    assert {pid for pid, _ in signalled} == {FakeSpawner.FIRST_PID}
+    assert clock.getDelayedCalls() == []
+
+
+def test_nothing_is_left_of_one_that_cannot_be_made() -> None:
+    """Its time limit neither."""
+    clock = Clock()
+    child = Child(clock=clock, output_limit=1000, grace=5)
+
+    command = Command(arguments=["true"], environment={}, directory="/", uid=7, gid=8)
+    with pytest.raises(OSError, match="no more processes"):
+        child.start(NoSpawner(), command, setsid="/usr/bin/setsid", time_limit=60)
+
+    assert clock.getDelayedCalls() == []
+
+
+class NoSpawner(FakeSpawner):
+    """There is no room for processes."""
+
+    def spawnProcess(self, *arguments: Any, **named: Any) -> FakeProcess:
+        raise OSError("no more processes")
