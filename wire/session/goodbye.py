@@ -60,9 +60,9 @@ class Goodbye:
 
     @property
     def is_done(self) -> bool:
-        """Whether both were said and nothing runs any more."""
+        """Whether the peer's was heard, which ours went before or follows at once, and nothing runs any more."""
         reactor = self._reactor
-        return self._is_heard and self.is_said and not reactor.active + reactor.outstanding
+        return self._is_heard and not reactor.active + reactor.outstanding
 
 
 def word_of(octets: bytes) -> str:

@@ -905,6 +905,24 @@ def test_an_answer_that_drains_ends_the_session_at_once() -> None:
     assert ends.server.end is not None
 
 
+@pytest.mark.conformance("F29")
+def test_later_requests_use_the_session_that_there_is() -> None:
+    """In both directions, with no further hello."""
+    ends = opened()
+    for _ in range(3):
+        request = ends.client.session.request(b"ping", {}, now=0.0)
+        ends.run()
+        ends.server.session.respond(request, [], end=True)
+        request = ends.server.session.request(b"exchange-now", {}, now=0.0)
+        ends.run()
+        ends.client.session.respond(request, [], end=True)
+        ends.run()
+
+    for end in ends.both:
+        assert _types(ends.sent[end]).count(FrameType.HELLO) == 1
+        assert len(end.of(Responded)) == len(end.of(Requested)) == 3
+
+
 @pytest.mark.conformance("F39")
 def test_a_replaced_connections_requests_fail_with_that_reason() -> None:
     """At the latest after five seconds, when the peer is gone."""
@@ -938,8 +956,10 @@ def test_a_refused_duplicate_leaves_the_existing_session_untouched() -> None:
 def test_goodbye_is_said_once() -> None:
     """However often it is asked for; before a session it ends it."""
     ends = opened()
-    ends.client.session.close("done", now=0.0)
     assert ends.client.session.close("done", now=0.0) == []
+    assert ends.client.session.close("done", now=0.0) == []
+    assert ends.client.session.state is State.CLOSING
+    assert ends.client.session.next_deadline() == 5.0
     assert _types(ends.client.session.data_to_send()) == [FrameType.CLOSE]
 
     early = agent()
