@@ -29,7 +29,7 @@ from ..wire.sequence import Admission, admit
 from .computers import Computer, Status, find_by_secure_id_txn, save_computer_txn, save_exchange_txn
 from .messages import store_messages_txn
 from .operations import finish_operation_txn
-from .outgoing import Window, acknowledge_txn, is_queued_txn, queue_message_txn, take_outgoing_txn
+from .outgoing import Repetition, Window, acknowledge_txn, is_queued_txn, queue_message_txn, take_outgoing_txn
 from .parcel import Parcel
 from .policy import BEFORE_APPROVAL, AcceptedTypes, Policy
 from .registration import Denial, Register, register_txn
@@ -112,7 +112,9 @@ class Exchange:
         vouched = presented is Presented.FRESH
         computer = acknowledge_txn(txn, computer, payload.next_expected_sequence, vouched=vouched)
         self._announce_types_txn(txn, computer, payload)
-        computer, messages = take_outgoing_txn(txn, computer, self._window, now)
+        filler = {"type": ACCEPTED_TYPES, "types": list(self._policy.accepted.types)}
+        repetition = Repetition(renames=parcel.is_landscape, filler=filler)
+        computer, messages = take_outgoing_txn(txn, computer, self._window, now, repetition)
         computer = evolve(
             _with_client_types(computer, payload),
             expected=computer.expected + admission.take,

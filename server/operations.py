@@ -115,9 +115,12 @@ def _plain_int(value: Any) -> int | None:
 
 def finish_operation_txn(txn: Connection, computer: int, result: Result, now: float) -> bool:
     """Note a result; False when this computer has no such operation open: unknown, another's, or answered."""
+    query = "SELECT operation FROM operation_alias WHERE id = ?"
+    (operation,) = txn.execute(query, (result.operation,)).fetchone() or (result.operation,)
     found = txn.execute(
         "UPDATE operation SET status = ?, result_code = ?, result_text = ?, finished = ?"
         " WHERE id = ? AND computer = ? AND status IN ('sent', 'delivered')",
-        (result.status, result.code, result.text, now, result.operation, computer),
+        (result.status, result.code, result.text, now, operation, computer),
     )
+    txn.execute("DELETE FROM operation_alias WHERE operation = ?", (operation,))
     return found.rowcount == 1

@@ -13,14 +13,20 @@ own; what was sent counts as arrived, numbering goes on from there, and so no op
 wants what it has acknowledged, because its own store is older than it was. What it has not acknowledged is numbered
 anew from there. But a request that a network delivered late looks the same, and renumbering on its word would lose
 messages: so unless a fresh token vouches for the request, it must be said twice before it is believed.
+
+A message goes again when its answer was lost, or when the computer died before it had noted the number. Of an operation that has its
+result by then nothing goes again: something harmless takes its number. And Landscape's client, which notes the id of an operation
+on its own before the number, is jammed for good by an id that it has noted already (landscape 3.1, L7). To it an operation
+goes again under another id; a result under any of them is the operation's. The price: if it died in the moment between, it does
+the operation a second time; that is rare, and what comes of it is seen.
 """
 
 from sqlite3 import Connection
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from ..wire import cbor
-from ..wire.message import Message
+from ..wire.message import SET_INTERVALS, Message
 from .computers import Computer
 
 
@@ -92,25 +98,56 @@ def _drop_txn(txn: Connection, computer_id: int, wanted: int) -> None:
     txn.execute(f"DELETE FROM outgoing WHERE {where}", (computer_id, wanted))
 
 
+@frozen(kw_only=True)
+class Repetition:
+    """How messages go out again."""
+
+    renames: bool = False
+    """Whether an operation goes under another id."""
+    filler: Message = field(factory=lambda: {"type": SET_INTERVALS})
+    """What takes the number of an operation that has its result."""
+
+
+_PLAIN = Repetition()
+
+
 def take_outgoing_txn(
-    txn: Connection, computer: Computer, window: Window, now: float
+    txn: Connection, computer: Computer, window: Window, now: float, repetition: Repetition = _PLAIN
 ) -> tuple[Computer, list[Message]]:
     """What goes out now, in order; what has no number yet gets one."""
     if computer.next_number is None or computer.doubted is not None:
         return computer, []
     next_number = computer.next_number
-    bodies: list[bytes] = []
+    messages: list[Message] = []
     octets = 0
     query = "SELECT id, number, operation, body FROM outgoing WHERE computer = ? ORDER BY id LIMIT ?"
     for row, number, operation, body in txn.execute(query, (computer.id, window.messages)).fetchall():
         octets += len(body)
-        if bodies and octets > window.octets:
+        if messages and octets > window.octets:
             break
-        bodies.append(body)
+        message = cbor.decode(body)
         if number is None:
             _number_txn(txn, row, next_number, operation, now)
             next_number += 1
-    return evolve(computer, next_number=next_number), [cbor.decode(body) for body in bodies]
+        elif operation is not None:
+            message = _repeated_txn(txn, operation, message, repetition)
+        messages.append(message)
+    return evolve(computer, next_number=next_number), messages
+
+
+def _repeated_txn(txn: Connection, operation: int, message: Message, repetition: Repetition) -> Message:
+    (status,) = txn.execute("SELECT status FROM operation WHERE id = ?", (operation,)).fetchone()
+    if status in ("succeeded", "failed"):
+        return repetition.filler
+    return {**message, "operation-id": _alias_txn(txn, operation)} if repetition.renames else message
+
+
+def _alias_txn(txn: Connection, operation: int) -> int:
+    """A number that no operation has or will have."""
+    txn.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'operation'")
+    found: int = txn.execute("SELECT seq FROM sqlite_sequence WHERE name = 'operation'").fetchone()[0]
+    txn.execute("INSERT INTO operation_alias (id, operation) VALUES (?, ?)", (found, operation))
+    return found
 
 
 def _number_txn(txn: Connection, row: int, number: int, operation: int | None, now: float) -> None:

@@ -68,6 +68,8 @@ class Parcel:
     token: bytes | None
     payload: ClientPayload
     items: tuple[Item, ...]
+    is_landscape: bool = False
+    """Whether it came in Landscape's encoding."""
     numbered: bool = True
     """False for a registration that stands outside its agent's sequence: the numbers of its payload mean nothing."""
 
@@ -103,7 +105,9 @@ def open_parcel(
     if bodies is None:
         bodies = cbor.encode_each_known(payload.messages)
     items = tuple(map(partial(_item, typed), payload.messages, bodies))
-    return Parcel(secure_id=secure_id, token=token, payload=payload, items=items)
+    return Parcel(
+        secure_id=secure_id, token=token, payload=payload, items=items, is_landscape=encoding is BPICKLE
+    )
 
 
 def _is_bare(value: Any) -> bool:

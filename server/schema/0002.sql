@@ -20,3 +20,12 @@ CREATE TABLE attachment (
     created REAL NOT NULL,
     octets BLOB NOT NULL
 ) STRICT;
+
+-- Ids under which operations went out again (server/outgoing.py).
+
+CREATE TABLE operation_alias (
+    id INTEGER PRIMARY KEY,                     -- never also an operation's own id
+    operation INTEGER NOT NULL REFERENCES operation (id)
+) STRICT;
+
+CREATE INDEX operation_alias_operation ON operation_alias (operation);
