@@ -24,30 +24,30 @@ LEAST_TO_PACK = 16 * _PACKING_ROOM
 class OutStream:
     """A row of our frames that share a packer, or none."""
 
-    __slots__ = ("_encoding", "_packer", "begun", "id")
+    __slots__ = ("_packer", "begun", "encoding", "id")
 
     def __init__(self, id: int, encoding: bytes | None = None) -> None:
         self.id = id
         self.begun = False
-        self._encoding = encoding
+        self.encoding = encoding
         self._packer: Packer | None = None
 
     @property
     def is_packed(self) -> bool:
         """Whether what goes over it is packed."""
-        return self._encoding is not None
+        return self.encoding is not None
 
     @property
     def slack(self) -> int:
         """How much longer than it is something may become here."""
-        return 0 if self._encoding in (None, IDENTITY) else _PACKING_ROOM
+        return 0 if self.encoding in (None, IDENTITY) else _PACKING_ROOM
 
     def announce(self, request: int) -> bytes:
         """The frame that says how the stream is packed; nothing when it has been said, or nothing is."""
-        if self._encoding is None or self._packer is not None:
+        if self.encoding is None or self._packer is not None:
             return b""
-        self._packer = make_packer(self._encoding)
-        name = _head_of(self._encoding) + self._encoding
+        self._packer = make_packer(self.encoding)
+        name = _head_of(self.encoding) + self.encoding
         return self.frame(FrameType.STREAM, request, PartFlag.END, name)
 
     def pack(self, octets: bytes) -> bytes:

@@ -8,16 +8,14 @@ raises LocalProtocolError and changes nothing.
 A bare reactor speaks to the framing's ancestor, which has neither credit, cancel, ping nor close: there only the client asks.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from .. import cbor
 from ..errors import LocalProtocolError, RemoteProtocolError
 from .answers import Answers
 from .arrivals import Arrivals
 from .asks import Asks, RequestState, new_outbound
-from .control import (
-    MOST_COOKIE,
-)
+from .control import MOST_COOKIE
 from .credit import Ledger, SendWindow
 from .encodings import NAMES, choose
 from .events import (
@@ -35,8 +33,6 @@ from .limits import Limits
 from .outbound import LEAST_TO_PACK, Outbound, OutStream, Sender
 from .outcome import Message, atoms_of, details_of, encode_error
 from .values import DEFAULT, Codec
-
-_Take = Callable[[Frame, int, float], list[Event]]
 
 
 class Reactor:
@@ -74,7 +70,7 @@ class Reactor:
         """
         self.role = role
         self.bare = bare
-        self.encoding = encoding
+        self._encoding = encoding
         self.buffer_sends = buffer_sends
         self._full_duplex = full_duplex
         self._has_sent = False
@@ -161,6 +157,17 @@ class Reactor:
             self._answers.send_credit = self._peer_limits.request_credit
             self._asks.grant(self._peer_limits.request_credit)
             self._credit = True
+
+    @property
+    def encoding(self) -> bytes | None:
+        """How bulk is packed, and all answers of a bare reactor. Set it before the first of them."""
+        return self._encoding
+
+    @encoding.setter
+    def encoding(self, encoding: bytes | None) -> None:
+        self._encoding = encoding
+        if self.bare:
+            self._main.encoding = encoding
 
     @property
     def codec(self) -> Codec:
