@@ -7,7 +7,7 @@ taken (spec/wire.md Z24). However it ends, the peer is answered exactly once (N2
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -242,19 +242,28 @@ class Answers:
             self._draws.append((asked, answer))
             self._wake()
         elif isinstance(answer, Iterable) and not isinstance(answer, (str, bytes, Mapping)):
-            self._end(asked, answer)
+            self._end_with(asked, answer)
         else:
             text = f"`{asked.name}` answered {type(answer).__name__}, which is no row of values"
             self._refuse(asked, Failure(TypeError(text)))
 
-    def _end(self, asked: Asked, values: Iterable[Value]) -> None:
+    def _end_with(self, asked: Asked, answer: Iterable[Value]) -> None:
+        """What kind of row it is nobody knows: going through it may fail."""
+        try:
+            values = tuple(answer)
+        except Exception:  # noqa: BLE001 - as in `requested`
+            self._refuse(asked, Failure())
+        else:
+            self._end(asked, values)
+
+    def _end(self, asked: Asked, values: Sequence[Value]) -> None:
         if asked.is_over:
             return
         try:
             self._session.respond(asked.request, values, end=True, bulk=asked.bulk)
         except NotActive:
             pass  # that it is taken back lies behind what is handled now
-        except Unencodable:
+        except LocalProtocolError:
             self._log.failure("the answer to `{command}` does not travel", command=asked.name)
         self._leave(asked)
 

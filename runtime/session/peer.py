@@ -222,7 +222,8 @@ class Peer:
         Let there be a session.
 
         `connection` is our incarnation and the number of this connection, `session` a name for logs, `allowed` the
-        commands that the peer may call, None for all that there are.
+        commands that the peer may call, None for all that there are. Raises LocalProtocolError when there is nothing to
+        decide any more, because the peer went or waited too long.
         """
         names = None if allowed is None else frozenset(name.encode() for name in allowed)
         now = self._clock.seconds()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
@@ -538,10 +538,18 @@ def test_coroutines_answer_too() -> None:
     assert result_of(answer) == (5,)
 
 
-@pytest.mark.parametrize("wrong", ["text", b"octets", {b"a": 1}, 5])
-def test_an_answer_that_is_no_row_of_values(wrong: Any) -> None:
+class Trap:
+    """A row that cannot be gone through."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("wrong", [Trap(), "text", b"octets", {b"a": 1}, 5])
+@pytest.mark.parametrize("later", [False, True])
+def test_an_answer_that_is_no_row_of_values(wrong: Any, later: bool) -> None:
     """A handler's mistake is in its log; the one who asked hears that it failed."""
-    pair = Pair(server={"wrong": lambda _: wrong})
+    pair = Pair(server={"wrong": lambda _: succeed(wrong) if later else wrong})
 
     with capturedLogs() as logs:
         answer = pair.client.call("wrong")
