@@ -5,12 +5,6 @@ The server is a process of its own, is killed and started again, and is away for
 was told is stored arrives once and in order; what the operator asks for has one result; there is one computer.
 """
 
-import json
-import os
-import socket
-import subprocess
-import sys
-from http.client import HTTPConnection
 from random import Random
 from typing import Any
 
@@ -25,9 +19,9 @@ from fieldpost.broker.store.records import NewMessage
 from fieldpost.runtime.doors import returns_deferred
 from fieldpost.wire import cbor
 from tests.broker.carriage.peers import temporary
-from tests.broker.landscape.scene import ACCOUNT, Station
+from tests.broker.landscape.scene import Station
 from tests.broker.store.stores import add, clock_at, open_store
-from tests.server.test_service import PROGRAM
+from tests.landscape.server_process import Server
 
 pytestmark = pytest.mark.process
 reactor: Any = _reactor
@@ -37,82 +31,6 @@ HOUR = 3_600.0
 def dial(host: str, port: int) -> IStreamClientEndpoint:
     """Real connections, whoever keeps the time."""
     return HostnameEndpoint(reactor, host, port)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-class Server:
-    """Our server as a process, and its operator."""
-
-    def __init__(self, case: TestCase) -> None:
-        self.port = free_port()
-        self._config = temporary(case) / "server.toml"
-        self._config.write_text(
-            f'[server]\nstate-dir = "state"\nlisten = ["tcp:port={self.port}:interface=127.0.0.1"]\n'
-            'api-token = "secret"\n[intake]\naccepted-types = ["text-message"]\n'
-            f'[account.{ACCOUNT.account_name}]\nregistration-key = "{ACCOUNT.registration_password}"\n'
-            "auto-accept = true\n"
-        )
-        self._log = self._config.with_suffix(".log")
-        self._process: subprocess.Popen[bytes] | None = None
-        case.addCleanup(self.kill)
-
-    async def start(self) -> None:
-        process = self._launch()
-        while not self._answers():
-            assert process.poll() is None, self._log.read_text()
-            await later(0.05)
-
-    def _launch(self) -> "subprocess.Popen[bytes]":
-        with self._log.open("ab") as opened:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, str(self._config)],
-                stdout=opened,
-                stderr=opened,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
-        return self._process
-
-    def kill(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-
-    def ask(self, method: str, path: str, value: Any = None) -> Any:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-        headers = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
-        connection.request(
-            method, f"/api/v1{path}", None if value is None else json.dumps(value).encode(), headers
-        )
-        answer = json.loads(connection.getresponse().read())
-        connection.close()
-        return answer
-
-    def operate(self) -> None:
-        self.ask("POST", "/operations", {"computer": 1, "type": "frobnicate"})
-
-    def texts(self) -> list[str]:
-        found: list[str] = []
-        after = 0
-        while True:
-            page = self.ask("GET", f"/messages?type=text-message&limit=1000&after={after}")
-            if not page["messages"]:
-                return found
-            found += [message["body"]["message"] for message in page["messages"]]
-            after = page["next"]
-
-    def _answers(self) -> bool:
-        try:
-            self.ask("GET", "/computers")
-        except OSError:
-            return False
-        return True
 
 
 def later(seconds: float) -> "Deferred[None]":
@@ -214,14 +132,15 @@ class DayTests(TestCase):
     @returns_deferred
     async def test_a_day(self) -> None:
         """Nothing is lost, doubled or out of order; operations run within seconds of being asked for."""
-        server = Server(self)
-        await server.start()
+        server = Server(temporary(self), "text-message")
+        self.addCleanup(server.kill)
+        server.start()
         day = Day(self, server)
 
         await day.pass_time(HOUR)
-        server.operate()
+        server.operate("frobnicate")
         await day.pass_time(120)
-        assert [o["status"] for o in server.ask("GET", "/operations")["operations"]] == ["succeeded"]
+        assert server.outcomes() == ["succeeded"]
 
         await day.kill_broker()
         await day.pass_time(HOUR)
@@ -230,22 +149,22 @@ class DayTests(TestCase):
 
         server.kill()
         await day.pass_time(HOUR)
-        await server.start()
+        server.start()
         await day.pass_time(6 * HOUR)
         for _ in range(3):
-            server.operate()
+            server.operate("frobnicate")
         await day.kill_broker()
         server.ask("POST", "/computers/1", {"action": "resynchronize"})
         await day.pass_time(6 * HOUR)
         server.kill()
-        await server.start()
+        server.start()
         await day.pass_time(6 * HOUR)
         await day.exchange()
         await day.stop()
 
-        assert server.texts() == [str(number) for number in range(day.said)]
-        operations = server.ask("GET", "/operations")["operations"]
-        assert [operation["status"] for operation in operations] == ["succeeded"] * 5
+        texts = [body["message"] for body in server.messages("text-message")]
+        assert texts == [str(number) for number in range(day.said)]
+        assert server.outcomes() == ["succeeded"] * 5
         assert len(day.station.plugin.delivered) == 4
         (computer,) = server.ask("GET", "/computers")["computers"]
         assert (computer["title"], computer["tags"]) == ("box-one", "alpha,beta")
