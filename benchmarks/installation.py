@@ -49,6 +49,10 @@ class Installation:
         """Returns its process id."""
         return self._start(host, ("plugin", "--config", str(self.folder.agent_config), host))
 
+    def pid(self, name: str) -> int:
+        """Of a process that runs."""
+        return self._processes[name].pid
+
     def stop(self, name: str) -> None:
         """End a process as the supervisor does, and wait for that."""
         process = self._processes.pop(name)

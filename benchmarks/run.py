@@ -12,7 +12,7 @@ from importlib import import_module
 
 from report import Result, show
 
-NAMES = ("store", "local", "intake", "bpickle", "drain", "memory")
+NAMES = ("store", "local", "intake", "bpickle", "drain", "memory", "session")
 
 
 def main() -> None:
