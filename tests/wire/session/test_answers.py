@@ -222,6 +222,18 @@ def test_too_large(frames: list[tuple[int, int, int, bytes]]) -> None:
 
 
 @pytest.mark.conformance("M42")
+def test_too_large_at_once() -> None:
+    """A request that grows too large is refused while it comes, and nothing more of it is kept."""
+    reactor = started(limits=Limits(request=100), bare=False)
+    receive(reactor, (REQUEST, 1, 5, bytes(60)), (REQUEST, 1, 6, bytes(60)))
+
+    (refusal,) = take(reactor)
+    assert (refusal.flags, b"too-large" in refusal.payload, reactor.partial) == (2, True, 0)
+    assert receive(reactor, *[(REQUEST, 1, 6, bytes(60))] * 100, (REQUEST, 1, 2, b"")) == []
+    assert (take(reactor), reactor.is_over) == ([], False)
+
+
+@pytest.mark.conformance("M42")
 @pytest.mark.parametrize(("bare", "type"), [(True, FrameType.ERROR), (False, FrameType.CANCEL)])
 def test_too_old(bare: bool, type: FrameType) -> None:
     """A request that stops coming is cancelled after its time."""
