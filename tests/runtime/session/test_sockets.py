@@ -1,6 +1,5 @@
 """Sessions over real sockets: TLS, plain TCP, UNIX."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -89,8 +88,8 @@ class SocketTests(TestCase):
         self.server = SessionFactory(Role.SERVER, {"echo": _echo, "hold": lambda _: Deferred()})
         self.client = SessionFactory(Role.CLIENT, {"name": lambda _: ["Ada"]})
         self.authority = Authority()
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir(parents=True)
+        self.folder = Path(tempfile.mkdtemp())  # a short name: addresses of sockets hold 107 octets
+        self.addCleanup(shutil.rmtree, self.folder)
 
     def _listen_tls(self) -> int:
         path = str(self.authority.issue("server.example").write(self.folder / "server.pem"))
@@ -114,9 +113,7 @@ class SocketTests(TestCase):
     @returns_deferred
     async def test_over_a_unix_socket(self) -> None:
         """The same without TLS, where nobody else can listen."""
-        folder = tempfile.mkdtemp()  # a short name: such addresses hold 107 octets
-        self.addCleanup(shutil.rmtree, folder)
-        path = os.path.join(folder, "session")
+        path = str(self.folder / "session")
         port = reactor.listenUNIX(path, self.server)
         self.addCleanup(port.stopListening)
         await UNIXClientEndpoint(reactor, path).connect(self.client)
