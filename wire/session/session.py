@@ -240,8 +240,12 @@ class Session:
                 self._absorb_all(self._reactor.receive(frame, self._now))
         except RemoteProtocolError as error:
             self._break(error.code, str(error))
+        self._leave_early()
+
+    def _leave_early(self) -> None:
+        """What is left of the negotiation's input is the session's, a frame's beginning too."""
         if self.state not in HANDSHAKE:
-            rest = early.take_rest()
+            rest = self._early.take_rest()
             if rest and self.state is not State.CLOSED:
                 self._receive_frames(rest)
 
@@ -378,6 +382,7 @@ class Session:
         self._allowed = None if allowed is None else frozenset(allowed)
         self._reactor.decision(decision_map(decision))
         self._open(self._handshake.agree(decision))
+        self._leave_early()
         return self._take_events()
 
     def refuse(self, code: str, text: str, retry_after: int | None = None, *, now: float) -> list[AnyEvent]:
