@@ -805,7 +805,7 @@ def test_a_peer_that_says_nothing_is_given_up() -> None:
 
 @pytest.mark.conformance("Z23")
 def test_the_agreed_interval_is_kept_by_both() -> None:
-    """The longer wish; never beyond fifty seconds."""
+    """The server's; never beyond fifty seconds."""
     ends = opened(client={"keepalive": (10.0, 30.0)}, server={"keepalive": (45.0, 65.0)})
 
     assert [end.one(Opened).agreement.keepalive for end in ends.both] == [(45.0, 65.0)] * 2
@@ -1274,10 +1274,12 @@ class _Use:
 
 
 @pytest.mark.conformance("Z17", "F39")
-@given(STEPS, st.integers(0, 2**32))
-def test_whatever_two_ends_do_each_request_ends_once(steps: list[tuple[str, str, int]], seed: int) -> None:
+@given(STEPS, LIMITS, LIMITS, st.integers(0, 2**32))
+def test_whatever_two_ends_do_each_request_ends_once(
+    steps: list[tuple[str, str, int]], ours: Limits, theirs: Limits, seed: int
+) -> None:
     """Answered, failed or aborted; one that was taken back has no end. Nobody breaks a rule by using a session."""
-    ends = Ends(agent(), server(), seed=seed)
+    ends = Ends(agent(limits=ours), server(limits=theirs), seed=seed)
     use = _Use(ends)
     for step, who, number in steps:
         use.do(step, getattr(ends, who), number)
