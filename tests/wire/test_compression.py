@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldpost.wire.compression import deflate, inflate
+from fieldpost.wire.compression import deflate, inflate, inflate_deflate
 from fieldpost.wire.errors import Malformed, RemoteProtocolError, TooLarge
 
 
@@ -82,3 +82,19 @@ def test_what_is_no_gzip_is_malformed(octets: bytes) -> None:
     """Plain octets, zlib's own form, an unknown method."""
     with pytest.raises(Malformed, match="not gzip"):
         inflate(octets, 1_000)
+
+
+@pytest.mark.parametrize("window", [15, -15])
+def test_deflate_of_others_is_read(window: int) -> None:
+    """In zlib's format, as HTTP has it, and bare, as some servers write it; at every cut and flip it is that or an error."""
+    squeeze = zlib.compressobj(wbits=window)
+    packed = squeeze.compress(b"word " * 100) + squeeze.flush()
+
+    assert inflate_deflate(packed, 1_000) == b"word " * 100
+    with pytest.raises(TooLarge):
+        inflate_deflate(packed, 499)
+    for end in range(len(packed)):
+        with pytest.raises(Malformed):
+            inflate_deflate(packed[:end], 1_000)
+    with pytest.raises(Malformed, match="3 octets after the deflate body"):
+        inflate_deflate(packed + b"abc", 1_000)
