@@ -149,9 +149,13 @@ def settle(ours: Hello, theirs: Hello, *, role: Role) -> Terms | Refusal:
 
 
 def _settle_keepalive(client: Hello, server: Hello) -> tuple[int, int]:
-    """The longer of the wishes, no longer than proxies allow."""
+    """
+    The server's interval, for its operator knows what stands between, and the longer deadline.
+
+    Neither is longer than proxies allow.
+    """
     wishes = [hello.keepalive or DEFAULT_KEEPALIVE for hello in (client, server)]
-    interval, deadline = (max(wish[i] for wish in wishes) for i in (0, 1))
+    interval, deadline = wishes[1][0], max(wish[1] for wish in wishes)
     return min(interval, MAX_INTERVAL_SECONDS), min(deadline, MAX_INTERVAL_SECONDS)
 
 
