@@ -84,9 +84,6 @@ class Asks:
     def __len__(self) -> int:
         return len(self._asks)
 
-    def __contains__(self, request: int) -> bool:
-        return request in self._asks
-
     def grant(self, octets: int) -> None:
         """Credit is counted from now on; nothing of what waits has left."""
         for outbound in self._waiting():
@@ -246,6 +243,7 @@ class Asks:
         try:
             return self._read(ask, frame.payload, wire, end)
         except TooLarge as error:
+            self._spare = RowReader(self._codec, self._value_limits)
             self._give_back(ask, wire)
             return self._fail(
                 ask, CommandError(b"too-large", (atom_of(str(error)),), kind=b"local"), over=end

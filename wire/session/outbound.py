@@ -129,12 +129,6 @@ class Outbound:
         self.body.append(octets)
         self.size += len(octets)
 
-    def drop_body(self) -> None:
-        """Forget what has not been sent of it."""
-        self.body.clear()
-        self._at = 0
-        self.size = len(self._head) - self._head_at
-
     def next_frame(self, most: int, connection: SendWindow | None) -> bytes:
         """
         The next frame, with at most so much payload; empty when there is none now.
@@ -253,11 +247,6 @@ class Sender:
         """Octets that wait, without the headers of frames that are not built yet."""
         short = sum(map(len, self._control)) + sum(map(len, self._short)) + len(self._cut)
         return short + sum(one.size for one in self._turns) + sum(one.size for one in self._waiting.values())
-
-    @property
-    def has_queue(self) -> bool:
-        """Whether a short message has to wait for its turn."""
-        return bool(self._turns or self._waiting) or self.is_silent
 
     def put_control(self, type: int, request: int, flags: int, payload: bytes) -> None:
         """A frame of the connection, ahead of all others."""

@@ -111,6 +111,11 @@ def test_two_at_once() -> None:
     assert events == [Requested(3, b"ping", {}, None)]
 
 
+def test_last_asked() -> None:
+    """The latest request that was taken up is known: a goodbye says it."""
+    assert asked(1, 7).last_asked == 7
+
+
 @pytest.mark.conformance("M31")
 def test_stray_continuation() -> None:
     """A continuation of a request that does not go on is an error."""
@@ -207,6 +212,7 @@ def test_too_many_partial() -> None:
         [(REQUEST, 1, 5, bytes(60)), (REQUEST, 1, 6, bytes(60)), (REQUEST, 1, 2, bytes(60))],
         [(REQUEST, 1, 1, encode({b"name": b"x", b"args": {b"a": bytes(100)}}))],
         [(REQUEST, 1, 1, b"\xa1\x44name" + b"\x81" * 20 + b"\1")],
+        [(REQUEST, 1, 5, b"\xa1\x44name" + b"\x81" * 10), (REQUEST, 1, 2, b"\x81" * 10 + b"\1")],
         [(REQUEST, 1, 9, PING), (DATA, 1, 1, bytes(200)), (DATA, 1, 1, bytes(200)), (DATA, 1, 2, b"")],
     ],
 )

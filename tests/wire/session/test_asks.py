@@ -22,7 +22,7 @@ from fieldpost.wire.session.limits import Limits
 from fieldpost.wire.session.outcome import STATUS_OK, Busy
 from fieldpost.wire.session.reactor import Reactor
 from fieldpost.wire.session.values import encode_map
-from tests.wire.session.link import Link, client, take
+from tests.wire.session.link import Link, client, server, take
 
 RESPONSE = FrameType.RESPONSE
 SESSION = {"bare": False}
@@ -304,7 +304,7 @@ def test_wrong_use() -> None:
 
 def test_value_too_large() -> None:
     """A value above the limit fails its request and cancels it; the connection goes on."""
-    reactor = asking(limits=Limits(data=1000), bare=False)
+    reactor = asking(2, limits=Limits(data=1000), bare=False)
     events = reactor.receive(Frame(RESPONSE, 1, 2, 1, 1, STATUS_OK + b"\x59\xff\xff"))
 
     (failed,) = events
@@ -312,4 +312,71 @@ def test_value_too_large() -> None:
     assert [frame.type for frame in take(reactor)] == [FrameType.CANCEL]
     assert reactor.receive(Frame(RESPONSE, 1, 2, 0, 1, bytes(100))) == []
     assert reactor.receive(Frame(RESPONSE, 1, 2, 0, 2, b"")) == []
+    assert reactor.receive(Frame(RESPONSE, 3, 2, 0, 2, STATUS_OK + b"\1")) == [Responded(3, (1,), 0, True)]
     assert reactor.outstanding == 0
+
+
+def test_values_too_large_together() -> None:
+    """So do values that are not whole, when they are too much together."""
+    reactor = asking(2, limits=Limits(data=1000), bare=False)
+    part = STATUS_OK + b"\x59\x03\x00" + bytes(600)
+
+    first = reactor.receive(Frame(RESPONSE, 1, 2, 1, 1, part))
+    (failed,) = reactor.receive(Frame(RESPONSE, 3, 2, 0, 1, part))
+
+    assert [type(event) for event in first] == [Responded]
+    assert isinstance(failed, Failed) and (failed.request, failed.error.code) == (3, b"too-large")
+    assert reactor.state_of(1) is RequestState.RECEIVING
+    assert len(reactor.receive(Frame(RESPONSE, 1, 2, 0, 2, bytes(168)))) == 1
+
+
+def test_early_failure_towards_older_peers() -> None:
+    """They know no cancel: a request that failed is sent to its end, and only then is its id free."""
+    reactor = client()
+    request = reactor.request(b"put", has_data=True)
+    reactor.data_to_send()
+    error = encode_map({b"type": b"server", b"message": []})
+
+    assert [type(event) for event in reactor.receive(Frame(FrameType.ERROR, 1, 2, 1, 0, error))] == [Failed]
+    assert (reactor.outstanding, reactor.state_of(request)) == (1, RequestState.OVER)
+
+
+def test_failure_during_data() -> None:
+    """What was given to be sent goes out still; then the request is forgotten."""
+    reactor = client(limits=Limits(send_frame=16))
+    reactor.request(b"put", data=bytes(100))
+    reactor.data_to_send(30)
+    error = encode_map({b"status": b"error", b"error": {b"message": b"no"}})
+    events = reactor.receive(Frame(RESPONSE, 1, 2, 1, 2, error))
+
+    assert [type(event) for event in events] == [Failed]
+    reactor.data_to_send()
+    assert (reactor.outstanding, reactor.unsent) == (0, 0)
+
+
+def test_buffered_cancel() -> None:
+    """A buffered request that is taken back is never sent, and those after it are."""
+    reactor = client(buffer_sends=True, bare=False)
+    reactor.request(b"one")
+    reactor.request(b"two")
+    reactor.cancel(1)
+    reactor.flush()
+
+    assert [frame.request for frame in take(reactor)] == [3]
+
+
+def test_agreed_while_waiting() -> None:
+    """Requests that wait when credit is agreed upon are counted by what was agreed."""
+    reactor = client(buffer_sends=True, bare=False)
+    reactor.request(b"put", data=bytes(10_000))
+    reactor.credit = True
+    reactor.peer_limits = Limits(credit=4_000)
+    reactor.flush()
+
+    assert sum(len(frame.payload) for frame in take(reactor) if frame.type == FrameType.DATA) == 1_000
+
+
+def test_bare_server_asks_nothing() -> None:
+    """Towards the older peers only a client asks."""
+    with pytest.raises(LocalProtocolError):
+        server().request(b"x")

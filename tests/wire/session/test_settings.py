@@ -173,6 +173,18 @@ def test_slow_bomb() -> None:
     assert (code_of(events), len(codes)) == ("decoded-request-too-large", 10)
 
 
+def test_data_unpack_to_too_much() -> None:
+    """Nor may the data of a request."""
+    reactor, packer = Reactor(Role.SERVER, limits=Limits(decoded_request=50_000)), make_packer(b"zlib")
+    reactor.receive(Frame(FrameType.REQUEST, 1, 1, 1, 9, b"\xa1\x44name\x41x"))
+    reactor.receive(Frame(STREAM, 1, 3, 1, 1, b"\x44"))
+    reactor.receive(Frame(STREAM, 1, 3, 0, 2, b"zlib"))
+    assert reactor.receive(Frame(FrameType.DATA, 1, 3, 4, 1, packer.pack(bytes(50_000)))) == []
+
+    events = reactor.receive(Frame(FrameType.DATA, 1, 3, 4, 1, packer.pack(b"x")))
+    assert code_of(events) == "decoded-request-too-large"
+
+
 @pytest.mark.conformance("M63")
 @pytest.mark.parametrize("name", [*NAMES, b"identity"])
 def test_octet_by_octet(name: bytes) -> None:

@@ -121,6 +121,7 @@ def test_one_value(octets: bytes) -> None:
 def test_chunks() -> None:
     """A byte string in chunks is one value, at the top of a row only."""
     assert read(DEFAULT, b"\x5f\x42ab\x40\x43cde\xff\x01", [1, 1, 3]) == [b"abcde", 1]
+    assert read(DEFAULT, b"\x5f\x58\x02ab\xff", [1, 1, 1]) == [b"ab"]
 
 
 def test_linear() -> None:
