@@ -919,6 +919,29 @@ def test_an_answer_that_drains_ends_the_session_at_once() -> None:
     assert ends.server.end is not None
 
 
+def _attempt(phase: str) -> Ends:
+    """A client's attempt that has come so far."""
+    on_event = agreeable if phase == "open" else _ignore
+    ends = Ends(agent(), server(), on_event=on_event)
+    return ends if phase == "greeting" else ends.run()
+
+
+@pytest.mark.conformance("F27", "Z25")
+@pytest.mark.parametrize("phase", ["greeting", "awaiting", "open"])
+def test_of_several_attempts_the_losers_are_dropped_in_whatever_phase(phase: str) -> None:
+    """The first that has a session wins; what is said to the others does not touch it, and each ends once on both sides."""
+    winner, loser = opened(), _attempt(phase)
+    assert loser.client.session.state.value == phase
+
+    loser.client.take(loser.client.session.close("superseded", now=0.0))
+    loser.run()
+    request = winner.client.session.request(b"ping", {}, now=0.0)
+    winner.run()
+
+    assert all(end.end is not None for end in loser.both)
+    assert winner.server.one(Requested).request == request
+
+
 @pytest.mark.conformance("F29")
 def test_later_requests_use_the_session_that_there_is() -> None:
     """In both directions, with no further hello."""
