@@ -1,11 +1,12 @@
 """What one payload to the server carries: taken from the store, and turned into what travels."""
 
 from functools import partial
+from typing import Any
 
 from attrs import evolve, frozen
 
 from ..wire import cbor
-from ..wire.catalogue import coerce
+from ..wire.catalogue import AGENT_MESSAGES, coerce
 from ..wire.digest import types_digest
 from ..wire.errors import Malformed, RemoteProtocolError
 from ..wire.message import Message, check_message
@@ -89,6 +90,25 @@ def _unpack(message: QueuedMessage, outgoing: Outgoing) -> Message:
     if not outgoing.is_landscape:
         return found
     try:
-        return coerce(found, outgoing.api)
+        return _with_tuples(coerce(found, outgoing.api))
     except Malformed as error:
         raise _Spoilt(message.number, f"Landscape's servers do not take it: {error}") from error
+
+
+def _with_tuples(message: Message) -> Message:
+    """
+    The same with rows of figures as tuples, as Landscape's client writes them (landscape 1.2).
+
+    The store has no tuples; what is one follows from the declaration.
+    """
+    declaration = AGENT_MESSAGES.declarations.get(message["type"])
+    fields = declaration.fields if declaration else ()
+    names = [item.name for item in fields if "rows of " in item.kind.word and item.name in message]
+    return {**message, **{name: _rows(message[name]) for name in names}} if names else message
+
+
+def _rows(value: Any) -> Any:
+    """Any: rows, or a map of such."""
+    if isinstance(value, dict):
+        return {key: _rows(item) for key, item in value.items()}
+    return [tuple(row) for row in value]

@@ -3,7 +3,7 @@
 from fieldpost.broker.parcel import pack
 from fieldpost.broker.store.records import NewMessage
 from fieldpost.broker.store.store import Store
-from fieldpost.wire import cbor
+from fieldpost.wire import bpickle, cbor
 from fieldpost.wire.digest import types_digest
 from tests.broker.store.stores import ACCEPTED, NEWER_API, START, add, add_values, answer, begin, open_store
 
@@ -115,7 +115,7 @@ def test_l13_nothing_but_spoilt_messages() -> None:
 
 def landscape_store() -> Store:
     """A store whose server is Landscape's, of the newest level, and knows us."""
-    store = open_store(accept=("text-message", "computer-info", "mine"))
+    store = open_store(accept=("text-message", "computer-info", "cpu-usage", "network-activity", "mine"))
     store.speak_landscape(True)
     store.set_identity(secure_id=b"secret", insecure_id=1)
     store.commit_answer(answer(0, server_api=NEWER_API))
@@ -151,3 +151,18 @@ def test_what_landscape_would_not_take_is_set_aside() -> None:
     assert (parcel.outgoing.sequence, [m["message"] for m in parcel.messages]) == (0, ["hello"])
     (dead,) = store.dead_letters(9)
     assert dead.reason == "Landscape's servers do not take it: `message` must be text, not an integer"
+
+
+def test_rows_of_figures_go_to_landscape_as_tuples() -> None:
+    """As its client writes them; our own server gets lists, which is all that CBOR has."""
+    store = landscape_store()
+    add(
+        store,
+        queued(type="cpu-usage", **{"cpu-usages": [[300, 0.25], [600, 1.0]]}),
+        queued(type="network-activity", activities={"eth0": [[300, 1, 2]]}),
+    )
+
+    usage, activity = pack(store, max_messages=9, max_octets=10**6).messages
+
+    assert bpickle.encode(usage["cpu-usages"]) == b"lti300;f0.25;;ti600;f1.0;;;"
+    assert activity["activities"] == {"eth0": [(300, 1, 2)]}
