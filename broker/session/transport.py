@@ -6,8 +6,9 @@ the next. When a session ends under an exchange, nobody knows whether the server
 its messages are numbered, so those that were taken are passed over; its token may have been seen, and one that is seen
 twice is the mark of a clone, so it stays behind (docs/decisions/0003-repeated-post.md).
 
-What is given in order arrives in order, also when a session breaks under several: while one of them goes by POST, those
-behind it do too.
+What is given in order arrives in order: while an exchange goes by POST, those behind it do too. Only what follows another
+payload that is under way does not go by POST: its answer would tell again what the first one's tells. It fails instead, and
+what it held goes with the next exchange.
 """
 
 from typing import Any, NoReturn, Protocol
@@ -89,6 +90,8 @@ class SessionTransport:
             if reply is not None:
                 return reply
             request = evolve(request, token=None)
+        if request.follows:
+            return Unreachable(reason=_ENDED)
         self._posting += 1
         try:
             return await self._fallback.exchange(request)
@@ -143,6 +146,8 @@ def _arguments(request: Request, is_packed: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"api": bytes(request.payload.server_api)}
     if request.token is not None:
         found["token"] = request.token
+    if request.follows:
+        found["quiet"] = True
     if is_packed:
         found["encoding"] = GZIP.encode()
     return found
@@ -159,6 +164,7 @@ def _read(values: tuple[Any, ...], limit: int) -> Reply:
         return Unreachable(reason=f"the server's answer cannot be used: {printable(str(error))}; {_SPOILT}")
 
 
+_ENDED = "the session ended under it; what it held goes with the next exchange"
 _SPOILT = "see the server's log, and check that server and agent are of versions that go together"
 
 
