@@ -6,8 +6,9 @@ goodbye around it. What is asked of it before there is a session gets its id and
 by what `decide` was told. Whatever comes in, nothing is raised: it ends in events, of which at most one is an end
 (see `agreement`), and until that end there is always a deadline.
 
-Until the session is open each frame is looked at alone. A frame that has no business there ends it, hellos and decisions
-have limits of their own, and what follows the decision in the same piece has the session's.
+All that moves the machine of `negotiation` stands here, which makes it long. Until the session is open each frame is
+looked at alone. A frame that has no business there ends it, hellos and decisions have limits of their own, and what follows
+the decision in the same piece has the session's.
 """
 
 from collections.abc import Callable, Iterable
