@@ -11,7 +11,7 @@ Status = dict[str, Any]
 
 def status_lines(status: Status) -> list[str]:
     """What matters first: is it registered, does it reach the server, what waits."""
-    sections = (_who, _registration, _session, _exchange, _store, _troubles, _types)
+    sections = (_who, _registration, _session, _exchange, _pings, _store, _troubles, _types)
     lines = [line for section in sections for line in section(status)]
     width = max(len(label) for label, _ in lines)
     return [f"{label:{width}}  {words}" for label, words in lines]
@@ -87,6 +87,13 @@ def _exchange(status: Status) -> Lines:
         yield "failing", f"{_time(failure['at'])}: {failure['cause']}"
     if found.get("next-in") is not None:
         yield "next exchange", f"in {found['next-in']:.0f} s"
+
+
+def _pings(status: Status) -> Lines:
+    found = status.get("ping")
+    if found:
+        last = f"last answered {_time(found['at'])}" if found.get("at") else "none was answered yet"
+        yield "pings", f"every {found['interval']:.0f} s; {last}"
 
 
 def _store(status: Status) -> Lines:

@@ -33,6 +33,13 @@ def shown(**changed: Any) -> str:
     return "\n".join(status_lines({**FULL, **changed}))
 
 
+def test_pings() -> None:
+    """Where there are any."""
+    assert "pings" not in shown()
+    assert "every 30 s; none was answered yet" in shown(ping={"interval": 30.0, "at": None})
+    assert "every 30 s; last answered 19" in shown(ping={"interval": 30.0, "at": 0.1})
+
+
 def test_well() -> None:
     """A broker that is well says who it is, when it exchanged and what waits."""
     text = shown()
