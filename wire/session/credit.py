@@ -13,6 +13,18 @@ from .limits import LARGEST_CREDIT
 CREDIT_OCTETS = 4
 
 
+def read_credit(payload: bytes) -> int:
+    """How much a credit frame gives. Raises RemoteProtocolError."""
+    if len(payload) != CREDIT_OCTETS:
+        raise RemoteProtocolError("credit-malformed", f"a credit is of {CREDIT_OCTETS} octets")
+    octets = int.from_bytes(payload, "little")
+    if not octets:
+        raise RemoteProtocolError("credit-zero", "a credit of 0 octets")
+    if octets > LARGEST_CREDIT:
+        raise RemoteProtocolError("credit-overflow", f"credit of more than {LARGEST_CREDIT} octets")
+    return octets
+
+
 class ReceiveWindow:
     """What the peer may still send us."""
 
@@ -59,10 +71,8 @@ class SendWindow:
         """
         The peer gives credit; True when it gives back a good part of what we used, as it should.
 
-        Raises RemoteProtocolError for nothing, and for more than counts.
+        Raises RemoteProtocolError for more than counts.
         """
-        if not octets:
-            raise RemoteProtocolError("credit-zero", "a credit of 0 octets")
         spent = self.size - self.left
         self.left += octets
         if self.left > LARGEST_CREDIT:

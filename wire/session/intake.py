@@ -9,7 +9,7 @@ from .answers import Answers
 from .arrivals import Arrivals
 from .asks import Asks
 from .control import FloodGauge, check_ping, read_cancel, read_close, read_extension, read_map, read_settings
-from .credit import CREDIT_OCTETS
+from .credit import read_credit
 from .events import DecisionReceived, Event, Pinged, Ponged, Settings
 from .frame import PONG, Frame, FrameType, StreamFlag
 from .identity import Role
@@ -186,9 +186,7 @@ class Intake:
         window = self._sender.window
         if window is None:
             raise RemoteProtocolError("credit-not-agreed", "credit was not agreed upon")
-        if len(frame.payload) != CREDIT_OCTETS:
-            raise RemoteProtocolError("credit-malformed", f"a credit is of {CREDIT_OCTETS} octets")
-        octets = int.from_bytes(frame.payload, "little")
+        octets = read_credit(frame.payload)
         if not frame.request:
             is_owed = window.add(octets)
         else:

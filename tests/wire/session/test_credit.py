@@ -123,7 +123,9 @@ def test_many_credits_are_no_flood() -> None:
     ("frame", "code"),
     [
         (Frame(CREDIT, 0, 2, 1, 0, bytes(4)), "credit-zero"),
-        (Frame(CREDIT, 1, 2, 1, 0, b"\xff\xff\xff\xff"), "credit-overflow"),
+        (Frame(CREDIT, 9, 2, 1, 0, bytes(4)), "credit-zero"),
+        (Frame(CREDIT, 9, 2, 1, 0, b"\xff\xff\xff\xff"), "credit-overflow"),
+        (Frame(CREDIT, 1, 2, 1, 0, b"\xff\xff\xff\x7f"), "credit-overflow"),
         (Frame(CREDIT, 0, 2, 1, 0, b"\xff\xff\xff\x7f"), "credit-overflow"),
         (Frame(CREDIT, 0, 2, 1, 0, b"\1"), "credit-malformed"),
         (Frame(FrameType.PING, 1, 2, 1, 0), "ping-malformed"),
