@@ -40,6 +40,19 @@ class Reactor:
     See the module.
 
     `now` is float seconds of any clock that does not go back; each call is told.
+
+    Made with:
+        limits: ours, for what comes
+        peer_limits: the peer's, for what we send
+        codec: how values travel
+        most_settings: how often the peer may send settings before its first request
+        bare: for the ancestor, without credit, cancel and the rest
+        encoding: what the peer can unpack, of encodings.NAMES. A bare reactor packs and announces all its answers with
+            it (IDENTITY for the ancestor's final form, None for its first), another one those that are `bulk`
+        deferred: nothing leaves until the end of input; then the answers, in the order in which they were ended
+        credit: both ends count it
+        full_duplex: False for a client that sends all its requests at once
+        buffer_sends: requests wait for `flush`
     """
 
     def __init__(
@@ -57,17 +70,6 @@ class Reactor:
         full_duplex: bool = True,
         buffer_sends: bool = False,
     ) -> None:
-        """
-        `limits` are ours, for what comes; `peer_limits` the peer's.
-
-        `most_settings`: how many frames' worth of settings the peer may send before its first request.
-        `bare`: for the ancestor, without credit, cancel and the rest.
-        `encoding`: what the peer can unpack, of encodings.NAMES. A bare reactor packs and announces all its responses
-        with it (IDENTITY for the ancestor's final form, None for its first), another one those that are `bulk`.
-        `deferred`: nothing leaves until the end of input; then the answers, in the order in which they were ended.
-        `credit`: both ends count it. `full_duplex`: False for a client that sends all its requests at once.
-        `buffer_sends`: requests wait for `flush`.
-        """
         self.role = role
         self.bare = bare
         self._encoding = encoding
