@@ -8,7 +8,8 @@ from attrs import evolve, frozen
 from ..wire import cbor
 from ..wire.catalogue import AGENT_MESSAGES, coerce
 from ..wire.digest import types_digest
-from ..wire.errors import Malformed, RemoteProtocolError
+from ..wire.encoding import BPICKLE
+from ..wire.errors import LocalProtocolError, Malformed, RemoteProtocolError
 from ..wire.message import Message, check_message
 from ..wire.payload import ClientPayload
 from .carriage.transport import Request
@@ -90,8 +91,10 @@ def _unpack(message: QueuedMessage, outgoing: Outgoing) -> Message:
     if not outgoing.is_landscape:
         return found
     try:
-        return _with_tuples(coerce(found, outgoing.api))
-    except Malformed as error:
+        written = _with_tuples(coerce(found, outgoing.api))
+        BPICKLE.encode(written)  # CBOR carries more: one message that cannot go must not hold up the others
+        return written
+    except (Malformed, LocalProtocolError) as error:
         raise _Spoilt(message.number, f"Landscape's servers do not take it: {error}") from error
 
 

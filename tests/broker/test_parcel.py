@@ -166,3 +166,15 @@ def test_rows_of_figures_go_to_landscape_as_tuples() -> None:
 
     assert bpickle.encode(usage["cpu-usages"]) == b"lti300;f0.25;;ti600;f1.0;;;"
     assert activity["activities"] == {"eth0": [(300, 1, 2)]}
+
+
+def test_what_bpickle_cannot_carry_is_set_aside() -> None:
+    """It would make every payload fail that it is in (fault L13)."""
+    store = landscape_store()
+    add(store, queued(type="mine", colours={1: "red", "b": "blue"}), queued(type="mine", colour="red"))
+
+    (message,) = pack(store, max_messages=9, max_octets=10**6).messages
+
+    assert message["colour"] == "red"
+    (dead,) = store.dead_letters(9)
+    assert dead.reason.endswith("does not travel: keys of one map must be of one type")

@@ -12,9 +12,10 @@ from fieldpost.broker.carriage.answers import Answer
 from fieldpost.broker.carriage.post import Letter, PostFailed
 from fieldpost.broker.ping import Ping
 from fieldpost.broker.schedule import Urgency
+from fieldpost.runtime.database import DatabaseFull
 from fieldpost.wire.encoding import BPICKLE
 from fieldpost.wire.local import EXCHANGE_DONE
-from tests.broker.fakes import Rig, ScriptedTransport, result_of
+from tests.broker.fakes import FailingWriter, HeldWriter, Rig, ScriptedTransport, result_of
 from tests.broker.store.stores import clock_at, open_store
 from tests.fakes import InlineWriter
 
@@ -49,7 +50,8 @@ class Post:
 class Scene:
     """A registered broker that pings."""
 
-    def __init__(self, *script: Any, insecure_id: int | None = 7) -> None:
+    def __init__(self, *script: Any, insecure_id: int | None = 7, writer: Any = None) -> None:
+        self.writer: Any = writer or InlineWriter()
         self.clock = clock_at()
         self.store = open_store(clock=self.clock)
         self.store.set_identity(secure_id=b"id", insecure_id=insecure_id)
@@ -59,7 +61,7 @@ class Scene:
         self.ping = Ping(
             poster=self.post,
             store=self.store,
-            writer=InlineWriter(),
+            writer=self.writer,
             bus=self.rig.bus,
             ask=self.asked.append,
             clock=self.clock,
@@ -195,6 +197,33 @@ def test_a_mistake_of_ours_does_not_end_the_pings() -> None:
 
     assert scene.pass_time(2 * INTERVAL) >= 1
     assert len(scene.post.letters) >= 2
+
+
+def test_a_store_that_cannot_be_read_is_a_failure() -> None:
+    """It passes; an exchange meanwhile changes nothing about the next ping."""
+    scene = Scene(writer=FailingWriter())
+    scene.writer.failures = [DatabaseFull("no room")]
+    scene.first()
+    assert scene.ping.status.failing == "no room"
+    scene.writer.failures = [DatabaseFull("no room")]
+
+    result_of(Deferred.fromCoroutine(scene.rig.bus.fire(EXCHANGE_DONE, ok=True, received=1)))
+
+    assert scene.pass_time(INTERVAL) == 1
+    assert scene.ping.status.failing is None
+
+
+def test_an_exchange_may_end_after_the_stop() -> None:
+    """No ping is planned again then."""
+    scene = Scene(writer=HeldWriter())
+    scene.writer.is_held = True
+    done = Deferred.fromCoroutine(scene.rig.bus.fire(EXCHANGE_DONE, ok=True, received=1))
+    result_of(Deferred.fromCoroutine(scene.ping.stop()))
+
+    scene.writer.release()
+
+    assert done.called
+    assert scene.clock.getDelayedCalls() == []
 
 
 def test_stop_ends_them() -> None:

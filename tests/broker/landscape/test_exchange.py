@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from twisted.internet.defer import Deferred
 
 from fieldpost.broker.status import Exchanged, Failed
 from fieldpost.broker.store.records import NewMessage
@@ -197,3 +198,17 @@ def test_intervals_below_what_one_survives_are_raised() -> None:
 
     state = scene.store.state()
     assert (state.exchange_interval, state.urgent_exchange_interval, state.ping_interval) == (1, 1, 1)
+
+
+def test_a_transport_that_stopped_says_so() -> None:
+    """It carries one payload at a time, and none after its end."""
+    scene = registered()
+    transport: Any = scene.rig.exchange._transport
+
+    assert transport.depth == transport.http.depth == 1
+    stopped = Deferred.fromCoroutine(transport.stop())
+    scene.turn(lambda: stopped.called)
+
+    failed = scene.exchange()
+    assert isinstance(failed, Failed)
+    assert failed.cause == "the agent stops"
