@@ -18,7 +18,7 @@ from ..broker.carriage.trust import Trust
 from ..broker.local.plugin_link import Links
 from ..broker.output import Outputs
 from ..broker.session.answers import ServersRequests
-from ..broker.session.course import Course
+from ..broker.session.course import FIRST_SPREAD, Course
 from ..broker.session.keeper import Identity, Keeper
 from ..broker.session.opener import Opener
 from ..broker.session.poll import Poll, poll_path
@@ -111,7 +111,7 @@ def make_session(
             connect_within=server.connect_timeout,
             is_plain=server.session == PLAIN,
         ),
-        course=Course(random=random),
+        course=Course(random=random, first_spread=min(FIRST_SPREAD, config.exchange.urgent_interval)),
         clock=reactor,
         random=random,
         identity=identity,

@@ -30,12 +30,14 @@ from ..supervision.supervisor import Supervisor
 from ..threads import Threads
 from .api_client import ApiAway, ApiClient, ApiRefused
 from .folder import EXPECTED_TYPES, HOST, DemoFolder
-from .sight import Sight
+from .sight import LIVE, Sight
 from .view import NoView, View
 
 LOOK_EVERY = 0.25
 ASK_WITHIN = 3.0
 """Seconds that the server or the broker may take for an answer."""
+SESSION_WITHIN = 10.0
+"""Seconds in which a session is waited for."""
 OPERATION = "execute-script"
 SCRIPT = "uname -srm\n"
 POLICY = RestartPolicy(base=0.5, cap=2.0, steady_after=10.0, stop_grace=5.0)
@@ -233,11 +235,15 @@ class Demo(Service):
         if sight.operation is None:
             computers = api.computers()
             sight.note_computers(computers)
-            if sight.computer is not None and sight.handles(OPERATION, computers):
+            if sight.computer is not None and sight.handles(OPERATION, computers) and self._may_ask():
                 fields = {"interpreter": "/bin/sh", "code": SCRIPT, "username": self._user}
                 sight.operation = api.add_operation(computer=sight.computer, type=OPERATION, fields=fields)
         elif sight.operation["finished"] is None:
             sight.operation = api.operation(sight.operation["id"])
+
+    def _may_ask(self) -> bool:
+        """The operation is to travel over the session; but should there be none, it shows that POST does as well."""
+        return self._sight.carrier == LIVE or self.seconds > SESSION_WITHIN
 
     def _ask_broker(self) -> str | None:
         try:
@@ -267,7 +273,7 @@ def as_json(outcome: Outcome, folder: DemoFolder) -> str:
             },
             "operation": sight.operation,
             "computer": sight.computer,
-            "broker": {name: status.get(name) for name in ("registration", "exchange", "store")},
+            "broker": {name: status.get(name) for name in ("registration", "session", "exchange", "store")},
             "processes": {
                 child.name: {"starts": child.starts, "resident-kib": resident_kib(child.pid)}
                 for child in sight.children

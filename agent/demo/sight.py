@@ -12,6 +12,8 @@ from .words import in_words
 TOO_MANY_DEATHS = 3
 """A child that died so often in a row, and quickly, will not do better within a demo."""
 
+LIVE = "session"
+"""The carrier that is no POST."""
 Json = dict[str, Any]
 """An object of the server's API, or the broker's status."""
 
@@ -70,6 +72,12 @@ class Sight:
     def handles(self, kind: str, computers: Sequence[Json]) -> bool:
         """Whether our computer takes such operations, as far as the server knows."""
         return any(kind in (c["handles"] or ()) for c in computers if c["id"] == self.computer)
+
+    @property
+    def carrier(self) -> str | None:
+        """How the broker reaches the server now, LIVE or `POST`; None while it has not said."""
+        carrier: str | None = (self.status or {}).get("session", {}).get("carrier")
+        return carrier
 
     @property
     def types(self) -> dict[str, TypeFigures]:

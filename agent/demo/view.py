@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..supervision.child import ChildState
-from .sight import Sight, TypeFigures
+from .sight import LIVE, Sight, TypeFigures
 from .words import octets_in_words
 
 
@@ -69,6 +69,8 @@ def _events(sight: Sight) -> Iterator[tuple[str, str]]:
             yield f"death {child.name} {child.starts}", f"{child.name} ended by itself: {child.last_exit}"
     if sight.computer is not None:
         yield "registered", f"registered: the server knows this machine as computer {sight.computer}"
+    for line in carrier_lines(sight):
+        yield f"carrier {sight.carrier}", line
     for kind, figures in sight.types.items():
         if figures.received:
             took = "" if figures.latency is None else f" after {figures.latency:.2f} s"
@@ -144,8 +146,18 @@ def _facts(sight: Sight) -> Iterator[str]:
         yield f"processes: {processes}"
     if sight.status is not None:
         yield broker_line(sight)
+        yield from carrier_lines(sight)
     if sight.operation is not None:
         yield operation_line(sight.operation)
+
+
+def carrier_lines(sight: Sight) -> Iterator[str]:
+    """How exchanges and operations travel, once the broker has tried."""
+    found = (sight.status or {}).get("session", {})
+    if sight.carrier == LIVE:
+        yield "session: open; exchanges and operations travel over it"
+    elif found.get("cause") and (found.get("failures") or found.get("state") != "waiting"):
+        yield f"session: none, exchanges go by POST: {found['cause']}"
 
 
 def broker_line(sight: Sight) -> str:

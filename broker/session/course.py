@@ -22,7 +22,7 @@ BASE = 5.0
 CAP = 900.0
 """Seconds: the longest pause after a first failure, and after any."""
 FIRST_SPREAD = 5.0
-"""Seconds within which the first attempt comes after a start."""
+"""Seconds within which the first attempt comes after a start, unless configured to hurry."""
 HOURLY = 3_600.0
 SLOW = 1_800.0
 HELD = 60.0
@@ -95,8 +95,9 @@ TRANSITIONS: dict[tuple[State, Input], State] = {
 class Course:
     """One plan, and what moves it. All times are float seconds of one clock."""
 
-    def __init__(self, *, random: Random) -> None:
+    def __init__(self, *, random: Random, first_spread: float = FIRST_SPREAD) -> None:
         self._random = random
+        self._first_spread = first_spread
         self._state = State.STOPPED
         self._at: float | None = None
         self._opened_at = 0.0
@@ -123,7 +124,7 @@ class Course:
     def start(self, now: float) -> None:
         """Try soon."""
         self._move(Input.START)
-        self._at = now + self._random.uniform(0.0, FIRST_SPREAD)
+        self._at = now + self._random.uniform(0.0, self._first_spread)
 
     def stop(self) -> None:
         """Try no more."""
@@ -172,7 +173,8 @@ class Course:
     ) -> None:
         """The session is over."""
         self._move(Input.ENDED)
-        self._failures = 1 if now - self._opened_at >= HELD else self._failures + 1
+        if not self._hurried:
+            self._failures = 1 if now - self._opened_at >= HELD else self._failures + 1
         least = REPLACED_PAUSE if is_replaced else 0.0
         self._rest(now, cause, least + self._pause(retry_after))
 

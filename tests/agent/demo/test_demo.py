@@ -228,6 +228,8 @@ def test_once(folder: Path) -> None:
         assert 0 <= figures["latency"] < 60
     assert document["operation"]["status"] == "succeeded"
     assert os.uname().sysname in document["operation"]["result-text"]
+    assert document["broker"]["session"]["carrier"] == "session"
+    assert "session: open" in ended.stderr
     assert processes_of(folder) == []
     assert "Traceback" not in ended.stderr + (folder / "demo.log").read_text()
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from twisted.trial.unittest import SynchronousTestCase
 
 from fieldpost.agent.demo.sight import Sight
-from fieldpost.agent.demo.view import LineView, LiveView, NoView
+from fieldpost.agent.demo.view import LineView, LiveView, NoView, carrier_lines
 from fieldpost.agent.supervision.child import ChildState
 from fieldpost.agent.supervision.processes import Exit
 from fieldpost.agent.supervision.supervisor import ChildStatus
@@ -48,6 +48,28 @@ def busy_sight() -> Sight:
     sight.note_messages([{"type": "cpu", "received": 10.0, "body": {"busy": 5}}])
     sight.operation = operation("succeeded", finished=6.5, **{"result-text": "Linux\n"})
     return sight
+
+
+def carried(**session: Any) -> list[str]:
+    sight = busy_sight()
+    sight.status = {**(sight.status or {}), "session": {"failures": 0, "cause": None, **session}}
+    return list(carrier_lines(sight))
+
+
+def test_session_is_told() -> None:
+    """Over which carrier exchanges travel, and why not over a session."""
+    live = carried(carrier="session", state="open")
+    fallen = carried(carrier="POST", state="by POST", cause="a proxy does not upgrade")
+    failed = carried(carrier="POST", state="waiting", cause="refused", failures=1)
+
+    assert live == ["session: open; exchanges and operations travel over it"]
+    assert fallen == ["session: none, exchanges go by POST: a proxy does not upgrade"]
+    assert failed == ["session: none, exchanges go by POST: refused"]
+
+
+def test_session_that_is_opened_anew_is_no_news() -> None:
+    """Between the session without a name and that of the registered machine there is none for a moment."""
+    assert carried(carrier="POST", state="waiting", cause="this side ended it: identity") == []
 
 
 class LineViewTests(SynchronousTestCase):
