@@ -39,6 +39,7 @@ def inside_tls(certificate: Path, key: Path, client_ca: Path | None = None) -> I
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_TICKET)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     _load_certificate(context, certificate)
     _load_key(context, key, certificate)
     if client_ca is not None:

@@ -88,7 +88,7 @@ class Console:
         told = _Told()
         values = await self._answered(callee, command, body, timeout, told)
         self.log.info("computer {computer}: {command}", computer=computer_id, command=command)
-        return json_answer({"values": [to_json(value) for value in values], "output": told.text})
+        return json_answer({"values": [to_json(_readable(value)) for value in values], "output": told.text})
 
     def _callee(self, computer_id: int) -> Callee | None:
         entry = self._registry.find(computer_id)
@@ -153,6 +153,21 @@ class Console:
             await self._commits.run(partial(known_computer_txn, computer_id=computer_id))
         seq = self._bulletin.publish(topic, from_json(body["value"]), computer_id)
         return json_answer({"topic": topic, "seq": seq})
+
+
+def _readable(value: Any) -> Any:
+    """Octets that are text become text: names travel as octets in a session. Any: whatever travels."""
+    if isinstance(value, dict):
+        return {_readable(key): _readable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_readable(item) for item in value]
+    if not isinstance(value, bytes):
+        return value
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return value
+    return text if text.isprintable() else value
 
 
 def _command_of(body: dict[str, Any]) -> str:
