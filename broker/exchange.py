@@ -349,7 +349,8 @@ def _answer(payload: ServerPayload, parcel: Parcel) -> Answer:
     expected = payload.next_expected_sequence
     return Answer(
         next_expected_sequence=parcel.end if expected is None else expected,
-        token=payload.next_exchange_token,
+        # What follows another payload may be answered before it: a token there may be the older one.
+        token=None if parcel.follows else payload.next_exchange_token,
         server_uuid=payload.server_uuid,
         server_api=payload.server_api,
         client_types_hash=payload.client_accepted_types_hash,

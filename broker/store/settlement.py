@@ -45,10 +45,15 @@ def _expected(answer: Answer, position: Position, sent: int) -> int:
 
 
 def _remember_txn(txn: sqlite3.Connection, old: State, answer: Answer) -> None:
-    """The level only ever rises here: falling is for a server that says it does not know ours."""
+    """
+    The level only ever rises here: falling is for a server that says it does not know ours.
+
+    An answer without a token leaves the one that is there: it acknowledges a payload that followed another.
+    """
+    if answer.token is not None:
+        update_state_txn(txn, token=answer.token)
     update_state_txn(
         txn,
-        token=answer.token,
         server_uuid=answer.server_uuid,
         api=str(max(old.api, min(answer.server_api, NEWEST_SERVER_API))),
         client_types_hash=answer.client_types_hash,

@@ -4,6 +4,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from fieldpost.broker.carriage.transport import Answered, Refused, Reply, Request, Unreachable
@@ -115,8 +116,7 @@ class World:
 
     async def answer(self, asked: Asked) -> list[Any]:
         if self.both.chance():
-            self.cut()
-            raise CommandError("gone")
+            return await self.cut()
         assert asked.data is not None
         hello = asked.peer.hello
         assert hello is not None
@@ -130,8 +130,7 @@ class World:
         self.both.over_session += 1
         reply = await self.both.model.exchange(request)
         if self.both.chance():
-            self.cut()
-            raise CommandError("gone")
+            return await self.cut()
         if isinstance(reply, Refused):
             raise CommandError("refused", reply.reason, status=reply.status)
         assert isinstance(reply, Answered)
@@ -143,10 +142,10 @@ class World:
     def subscribe(self, asked: Asked) -> Any:
         return self.topics.subscribe(asked, "us")
 
-    def cut(self) -> None:
-        """At the end of this turn: a connection does not vanish from under a handler."""
-        link = self.server.links[-1]
-        self.clock.callLater(0, link.lose)
+    def cut(self) -> "Deferred[list[Any]]":
+        """At the end of this turn: a connection does not vanish from under a handler, whose answer never comes."""
+        self.clock.callLater(0, self.server.links[-1].lose)
+        return Deferred()
 
     # Time
 

@@ -219,12 +219,14 @@ class TestBesides:
         assert [begin(store).token, begin(store).token] == [b"token-1", None]
 
     def test_token_is_replaced(self) -> None:
-        """A new token takes the place of one that was not shown; none at all clears it."""
+        """A new token takes the place of one that was not shown; an answer without one leaves it, for it may acknowledge what followed."""
         store = open_store()
         store.commit_answer(answer(token=b"token-1"))
         store.commit_answer(answer(token=b"token-2"))
         store.commit_answer(answer(token=None))
 
+        assert begin(store).token == b"token-2"
+        store.commit_answer(answer(token=None))
         assert begin(store).token is None
 
     def test_digest_of_our_types(self) -> None:
