@@ -109,7 +109,9 @@ def test_manual_has_every_option(pages: Path, page: str, schema: type) -> None:
 def test_manual_has_every_option_of_a_manifest(pages: Path) -> None:
     """That page is written by hand."""
     text = (pages / "fieldpost-plugin.toml.5").read_text()
-    names = [name for name in Manifest.__annotations__ if name not in ("name", "file", "settings", "declarations")]
+    names = [
+        name for name in Manifest.__annotations__ if name not in ("name", "file", "settings", "declarations")
+    ]
     assert [name for name in names if f"\n.B {name}\n" not in text] == []
     assert "\n.SS [messages.TYPE]\n" in text
 
