@@ -42,7 +42,7 @@ _REFILL = 1_000
 """Messages that are read at a time to fill a new table."""
 
 Rows = list[tuple[Any, ...]]
-Parts = tuple[tuple["Table", Rows], ...]
+Parts = Sequence[tuple["Table", Rows]]
 """What of one message goes into which tables, the message's own id still missing."""
 
 
@@ -62,11 +62,13 @@ class Table:
 
     @property
     def definition(self) -> str:
-        """The statement that makes it."""
-        key = [quoted(name) for name in (_MESSAGE, _PLACE) if name in (_MESSAGE, *self.place)]
+        """The statement that makes it: by the message's id, which rises, so that a row is added at the end."""
         lines = [f"{quoted(name)} {_PLACED_BY[name]} NOT NULL" for name in (_MESSAGE, *self.place)]
         lines += [f"{quoted(name)} {_STORED_AS[kind]}" for name, kind in self.columns]
-        return f"CREATE TABLE {quoted(self.name)} ({', '.join(lines)}, PRIMARY KEY ({', '.join(key)})) STRICT, WITHOUT ROWID"
+        if not self.place:
+            return f"CREATE TABLE {quoted(self.name)} ({', '.join(lines)}, PRIMARY KEY ({quoted(_MESSAGE)})) STRICT"
+        lines.append(f"PRIMARY KEY ({quoted(_MESSAGE)}, {quoted(_PLACE)})")
+        return f"CREATE TABLE {quoted(self.name)} ({', '.join(lines)}) STRICT, WITHOUT ROWID"
 
     @width.default
     def _count_columns(self) -> int:
@@ -96,7 +98,7 @@ class Typed:
         tables = self._tables.get(message["type"])
         if not tables:
             return None
-        return tuple((table, rows) for table in tables if (rows := table.split(message)))
+        return [(table, table.split(message)) for table in tables]
 
     def prepare_txn(self, txn: Connection) -> None:
         """Bring the tables of a database in line with the declarations."""
@@ -166,7 +168,7 @@ def _fill_txn(txn: Connection, kind: str, tables: Sequence[Table]) -> None:
         last = found[-1][0]
         messages = [(number, cbor.decode(body)) for number, body in found]
         store_parts_txn(
-            txn, ((number, tuple((t, t.split(message)) for t in tables)) for number, message in messages)
+            txn, ((number, [(t, t.split(message)) for t in tables]) for number, message in messages)
         )
 
 
@@ -197,7 +199,7 @@ def _plain_rows(fields: Sequence[Field]) -> Callable[[Message], Rows]:
 
     def split(message: Message) -> Rows:
         get = message.get
-        return [tuple([_column(kind, get(name)) for name, kind in reads])]
+        return [tuple([None if (v := get(name)) is None else _column(kind, v) for name, kind in reads])]
 
     return split
 

@@ -11,6 +11,7 @@ from fieldpost.server.settings import (
     ServerSettings,
     SessionSection,
     api_token_of,
+    catalogue_of,
     load_settings,
     policy_of,
 )
@@ -158,3 +159,32 @@ def test_session(tmp_path: Path) -> None:
 def test_session_mistakes(tmp_path: Path, text: str, part: str) -> None:
     """What would let no session work is said at the start."""
     assert part in problem_with(tmp_path, f"[session]\n{text}\n{LEAST}")
+
+
+DECLARED = """
+[messages.acme-load]
+about = "The load."
+[messages.acme-load.fields]
+load = { kind = "number" }
+points = { kind = "rows of time integer, load number", optional = true }
+"""
+
+
+def test_declared_types(tmp_path: Path) -> None:
+    """A drop-in declares what plugins send, in the words of their manifests; the built-in types stay."""
+    (tmp_path / "server.d").mkdir()
+    (tmp_path / "server.d" / "acme.toml").write_text(DECLARED)
+
+    declarations = catalogue_of(load_settings(write(tmp_path, LEAST))).declarations
+
+    assert [field.name for field in declarations["acme-load"].fields] == ["load", "points"]
+    assert "cpu-usage" in declarations
+
+
+def test_declared_amiss(tmp_path: Path) -> None:
+    """A slip is told with its line, a type that is there already by its name."""
+    said = problem_with(tmp_path, LEAST + DECLARED.replace("number", "numer", 1))
+    assert "server.toml:10: messages.acme-load.fields.load.kind: 'numer' is no kind" in said
+
+    said = problem_with(tmp_path, LEAST + '[messages."CPU-Usage"]\n')
+    assert "`CPU-Usage` is declared already" in said
