@@ -12,7 +12,7 @@ from ..runtime.session.topics import Topics
 from ..runtime.writer import Writer
 from ..wire.catalogue import AGENT_MESSAGES
 from ..wire.declaration import Catalogue
-from ..wire.http import EXCHANGE_PATH
+from ..wire.http import EXCHANGE_PATH, MAX_EXCHANGE_OCTETS
 from ..wire.session.identity import INCARNATION_OCTETS
 from ..wire.session.limits import Limits
 from .api import Api
@@ -33,6 +33,7 @@ from .session.output import Outputs
 from .session.post import PostedSessions
 from .session.records import all_twins_txn
 from .session.registry import Registry
+from .session.room import Room
 from .session.visit import Desk
 from .typed import Typed
 
@@ -81,13 +82,15 @@ def build_server(
     window: Window = _WINDOW,
     catalogue: Catalogue = AGENT_MESSAGES,
     takes_sessions: bool = True,
+    payload_octets: int = 8 * MAX_EXCHANGE_OCTETS,
 ) -> Server:
     """
     Join the parts.
 
     `writer` owns the connection from now on; `decoder` runs what takes time and needs no database;
     `new_octets` draws so many random ones;
-    `takes_sessions` is what is told to those who come by POST. Raises DatabaseError.
+    `takes_sessions` is what is told to those who come by POST; of payloads that come in sessions `payload_octets` may be
+    worked on at once. Raises DatabaseError.
     """
     uuid = _own_uuid(connection, new_id)
     commits = Commits(connection=connection, writer=writer)
@@ -116,6 +119,7 @@ def build_server(
         notices=notices,
         bulletin=bulletin,
         new_octets=new_octets,
+        room=Room(payload_octets),
     )
     posted = PostedSessions(desk=desk, clock=clock, limits=Limits(data=limits.octets), upgrade=takes_sessions)
     guard = bearer_guard(api_token)

@@ -122,6 +122,7 @@ class ServerService(Service):
             limits=ParcelLimits(octets=intake.max_octets, messages=intake.max_messages),
             new_octets=secrets.token_bytes,
             takes_sessions=self._settings.session.enabled,
+            payload_octets=limits.all_bodies,
         )
         self._endpoint = self._session_endpoint(self._server)
         site_limits = SiteLimits(

@@ -23,6 +23,7 @@ from ...wire.session.subscription import SUBSCRIBE, WAIT
 from ..exchange import Outcome
 from ..front import refusal_of
 from ..intake import Envelope, Intake
+from .room import Room
 
 EXCHANGE = "exchange"
 PING = "ping"
@@ -44,11 +45,13 @@ class ExchangeCommand:
         self,
         *,
         intake: Intake,
+        room: Room,
         identity: Callable[[], bytes | None],
         peer: str,
         taken: Callable[[Outcome], None] = lambda outcome: None,
     ) -> None:
         self._intake = intake
+        self._room = room
         self._identity = identity
         self._peer = peer
         self._taken = taken
@@ -58,8 +61,9 @@ class ExchangeCommand:
         """The octets of the answer's payload. Raises CommandError."""
         try:
             envelope = self._envelope(asked)
-            committing = await self._begin(envelope)
-            outcome = await committing[0]
+            with self._room.taken(len(envelope.body)):
+                committing = await self._begin(envelope)
+                outcome = await committing[0]
         except Exception as error:
             raise _refusal(error) from error
         self._taken(outcome)

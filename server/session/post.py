@@ -127,7 +127,9 @@ class PostedSessions:
     def _served(self, post: _Quiet, call: Call, computer: Computer | None) -> "_Served":
         said = call.header(COMPUTER_ID)
         secure_id = said.encode("latin-1") if said else None
-        exchange = ExchangeCommand(intake=self._desk.intake, identity=lambda: secure_id, peer=call.peer)
+        exchange = ExchangeCommand(
+            intake=self._desk.intake, room=self._desk.room, identity=lambda: secure_id, peer=call.peer
+        )
         handlers = commands_of(exchange, self._desk.topics, lambda: str(computer.id) if computer else "")
         return _Served(
             post=post, handlers={**handlers, SUBSCRIBE: _stays_open}, clock=self._clock, log=self.log

@@ -24,6 +24,8 @@ from .records import forget_twins_txn, next_sequence_txn, note_twins_txn
 
 REPLACED = "replaced"
 SHUTDOWN = "shutdown"
+MOST_STRANGERS = 500
+"""Agents without identity, at once."""
 EXCHANGE_NOW = "exchange-now"
 REVOKED = "revoked"
 """The operator took the computer's identity away."""
@@ -90,7 +92,7 @@ class Registry:
         self._twins = dict(twins)
         self._live: dict[int, Entry] = {}
         self._locks: dict[int, DeferredLock] = {}
-        self._expected: dict[int, Line] = {}
+        self._strangers: dict[Line, int | None] = {}
         self._waiting: Counter[int] = Counter()
         self.incarnation = incarnation
 
@@ -199,13 +201,21 @@ class Registry:
         if self._live.get(entry.computer) is entry:
             del self._live[entry.computer]
 
-    def expect(self, computer_id: int, line: Line) -> None:
-        """The agent of a computer that waits for approval is there, without identity."""
-        self._expected[computer_id] = line
+    def admit_stranger(self, line: Line) -> bool:
+        """Whether there is room for one more agent without identity."""
+        if len(self._strangers) >= MOST_STRANGERS:
+            return False
+        self._strangers[line] = None
+        return True
 
-    def expect_no_more(self, line: Line) -> None:
-        """It is gone."""
-        self._expected = {number: one for number, one in self._expected.items() if one is not line}
+    def expect(self, computer_id: int, line: Line) -> None:
+        """The agent of a computer that waits for approval is there, without identity: of each the latest is remembered."""
+        if line in self._strangers:
+            self._strangers[line] = computer_id
+
+    def remove_stranger(self, line: Line) -> None:
+        """It is gone, if it was one."""
+        self._strangers.pop(line, None)
 
     def facts(self, computer_id: int) -> dict[str, Any]:
         """What the API shows. Any: JSON."""
@@ -223,9 +233,10 @@ class Registry:
             forgetting.addErrback(lambda failure: self.log.failure("twins were not forgotten", failure))
         elif not approved and entry is not None:
             entry.line.close(REVOKED)
-        waiting = self._expected.pop(computer_id, None)
-        if approved and waiting is not None:
-            waiting.tell(EXCHANGE_NOW)
+        if approved:
+            for line in [line for line, number in self._strangers.items() if number == computer_id]:
+                self._strangers[line] = None
+                line.tell(EXCHANGE_NOW)
 
 
 def _facts(entry: Entry) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ...runtime.session.line import SessionLine
 from ...runtime.session.peer import Ending, Peer
 from ...runtime.session.topics import Topics
 from ...wire.session.agreement import PROTOCOL_VERSIONS, Offered, Profile
-from ...wire.session.decision import INTERNAL
+from ...wire.session.decision import INTERNAL, LIMITS
 from ...wire.session.duplicates import Offer, Reject
 from ...wire.session.hello import Hello
 from ...wire.session.identity import NONCE_OCTETS, SERVER, Evidence, Role
@@ -22,12 +22,14 @@ from ...wire.session.session import Session
 from ..commits import Commits
 from ..computers import Computer
 from ..exchange import Outcome
+from ..front import RETRY_AFTER, refusal_of
 from ..intake import Intake
 from .bulletin import Bulletin
 from .commands import BEFORE_REGISTRATION, ExchangeCommand, commands_of
 from .credentials import Credentials, Denied, recognise
 from .notices import Notices
-from .registry import Entry, Registry
+from .registry import MOST_STRANGERS, Entry, Registry
+from .room import Room
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -49,6 +51,7 @@ class Desk:
     notices: Notices
     bulletin: Bulletin
     new_octets: Callable[[int], bytes]
+    room: Room
 
 
 class Visit:
@@ -78,7 +81,7 @@ class Visit:
         self._computer: Computer | None = None
         self.entry: Entry | None = None
         exchange = ExchangeCommand(
-            intake=desk.intake, identity=self._identity, peer=address, taken=self._taken
+            intake=desk.intake, room=desk.room, identity=self._identity, peer=address, taken=self._taken
         )
         handlers = commands_of(exchange, desk.topics, self._scope)
         self.peer = Peer(clock=clock, handlers=handlers, on_offered=self._offered, log=self.log)
@@ -111,14 +114,20 @@ class Visit:
         return deciding.addErrback(self._failed)
 
     def _failed(self, failure: Failure) -> None:
-        self.log.failure("a session could not be decided", failure)
+        error = failure.value
+        refused = refusal_of(error) if isinstance(error, Exception) else None
+        if refused is None:
+            self.log.failure("a session could not be decided", failure)
+        else:
+            self.log.error("{peer} gets no session: {error}", peer=self._address, error=error)
         if self.peer.ending is None and self.peer.agreement is None:
-            self.peer.refuse(INTERNAL, "the server failed; its log has the reason")
+            text = str(refused) if refused else "the server failed; its log has the reason"
+            self.peer.refuse(INTERNAL, text, retry_after=RETRY_AFTER)
 
     @returns_deferred
     async def _decide(self, hello: Hello) -> None:
         if hello.id is None:
-            self._let_in(0, BEFORE_REGISTRATION)
+            self._let_in_stranger()
             return
         shown = Credentials(hello=hello, evidence=self._evidence, is_proved_by=self.peer.is_proved_by)
         try:
@@ -147,6 +156,13 @@ class Visit:
             await self._desk.notices.refresh(computer.id)
             self._desk.bulletin.welcome(computer.id)
 
+    def _let_in_stranger(self) -> None:
+        if self._desk.registry.admit_stranger(self.peer):
+            self._let_in(0, BEFORE_REGISTRATION)
+        else:
+            text = f"{MOST_STRANGERS} agents without identity are here already; register by POST"
+            self.peer.refuse(LIMITS, text, retry_after=RETRY_AFTER)
+
     def _let_in(self, number: int, allowed: tuple[str, ...] | None = None) -> None:
         self.peer.decide(
             connection=(self._desk.registry.incarnation, number),
@@ -163,7 +179,7 @@ class Visit:
             self._desk.registry.expect(outcome.computer, self.peer)
 
     def _left(self, ending: Ending) -> None:
-        self._desk.registry.expect_no_more(self.peer)
+        self._desk.registry.remove_stranger(self.peer)
         if self.entry is None:
             return
         self._desk.registry.remove(self.entry)

@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs
 from fieldpost.server.commits import Commits
 from fieldpost.server.composition import open_server_database
 from fieldpost.server.session.records import all_twins_txn, find_record_txn
-from fieldpost.server.session.registry import Entry, Registry
+from fieldpost.server.session.registry import MOST_STRANGERS, Entry, Registry
 from fieldpost.wire.session.duplicates import Offer, Reject
 from tests.fakes import InlineWriter
 
@@ -266,10 +266,13 @@ def test_twins_are_dealt_with(place: Place) -> None:
 
 def test_approved_while_it_waits(place: Place) -> None:
     """An agent that waits for approval is told to exchange when it comes, once."""
-    line, other = Line(), Line()
+    line, other, unknown = Line(), Line(), Line()
+    for stranger in (line, other):
+        assert place.registry.admit_stranger(stranger)
     place.registry.expect(2, line)
     place.registry.expect(1, other)
-    place.registry.expect_no_more(other)
+    place.registry.expect(2, unknown)
+    place.registry.remove_stranger(other)
 
     place.registry.decided(2, approved=True)
     assert line.told == "exchange-now"
@@ -277,4 +280,14 @@ def test_approved_while_it_waits(place: Place) -> None:
     place.registry.decided(2, approved=True)
     place.registry.decided(1, approved=True)
 
-    assert (line.told, other.told) == ("", "")
+    assert (line.told, other.told, unknown.told) == ("", "", "")
+
+
+def test_most_strangers(place: Place) -> None:
+    """Agents without identity cannot take all the room."""
+    lines = [Line() for _ in range(MOST_STRANGERS + 1)]
+    assert [place.registry.admit_stranger(line) for line in lines].count(True) == MOST_STRANGERS
+
+    place.registry.remove_stranger(lines[0])
+
+    assert place.registry.admit_stranger(lines[-1])

@@ -8,6 +8,7 @@ from twisted.logger import capturedLogs
 
 from fieldpost.runtime.session.answers import Asked
 from fieldpost.runtime.session.errors import CommandFailed, SessionLost
+from fieldpost.runtime.session.peer import Peer
 from fieldpost.server.session.endpoint import Terms
 from fieldpost.server.session.records import bind_key_txn
 from fieldpost.server.session.registry import Entry
@@ -391,6 +392,38 @@ def test_stopping(hosting: Hosting) -> None:
     error = agent.exchange(client_payload(sequence=1))
 
     assert (error.code, error.details["status"], error.details["retry_after"]) == ("unavailable", 503, 30)
+
+
+def test_no_room(hosting: Hosting) -> None:
+    """Payloads that are worked on take room, of which there is only so much; it is given back."""
+    agent = registered(hosting)
+    payload = client_payload(sequence=1, messages=[{"type": "a", "text": "x" * 3_000}])
+
+    with hosting.wired.server.desk.room.taken(8 * 30_000_000 - 1_000):
+        error = agent.exchange(payload)
+
+    assert (error.code, error.details["retry_after"]) == ("unavailable", 30)
+    assert agent.exchange(payload).next_expected_sequence == 2
+
+
+def test_database_that_takes_nothing(hosting: Hosting) -> None:
+    """An agent whose session cannot be decided now is told to come back."""
+    hosting.wired.register()
+    hosting.wired.server.commits.stop()
+
+    agent = registered_again(hosting)
+
+    assert (agent.ending.reason, agent.ending.retry_after) == ("internal", 30)
+
+
+def test_too_many_strangers(hosting: Hosting) -> None:
+    """Agents without identity cannot take all the room; those who have one get in."""
+    registry = hosting.wired.server.registry
+    for _ in range(500):
+        registry.admit_stranger(Peer(clock=hosting.clock, handlers={}))
+
+    assert hosting.agent().ending.reason == "limits"
+    assert registered(hosting).is_open
 
 
 def test_server_fault(hosting: Hosting) -> None:
