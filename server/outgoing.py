@@ -126,17 +126,18 @@ def take_outgoing_txn(
         if messages and octets > window.octets:
             break
         message = cbor.decode(body)
+        messages.append(message if operation is None else _asked_txn(txn, operation, message, repetition))
         if number is None:
             _number_txn(txn, row, next_number, operation, now)
             next_number += 1
-        elif operation is not None:
-            message = _repeated_txn(txn, operation, message, repetition)
-        messages.append(message)
     return evolve(computer, next_number=next_number), messages
 
 
-def _repeated_txn(txn: Connection, operation: int, message: Message, repetition: Repetition) -> Message:
+def _asked_txn(txn: Connection, operation: int, message: Message, repetition: Repetition) -> Message:
+    """What stands for an operation now; whether it went out before is its own to say, since numbers may have been taken back."""
     (status,) = txn.execute("SELECT status FROM operation WHERE id = ?", (operation,)).fetchone()
+    if status == "queued":
+        return message
     if status in ("succeeded", "failed"):
         return repetition.filler
     return {**message, "operation-id": _alias_txn(txn, operation)} if repetition.renames else message

@@ -105,11 +105,12 @@ class Typed:
         there = dict(txn.execute("SELECT name, definition FROM typed_table").fetchall())
         wanted = {table.name: table.definition for tables in self._tables.values() for table in tables}
         for name in there.keys() - {name for name, text in wanted.items() if there.get(name) == text}:
-            txn.execute(f"DROP TABLE {quoted(name)}")
+            txn.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
             txn.execute("DELETE FROM typed_table WHERE name = ?", (name,))
         for kind, tables in self._tables.items():
             missing = [table for table in tables if there.get(table.name) != table.definition]
             for table in missing:
+                txn.execute(f"DROP TABLE IF EXISTS {quoted(table.name)}")
                 txn.execute(table.definition)
                 txn.execute("INSERT INTO typed_table VALUES (?, ?)", (table.name, table.definition))
             if missing:

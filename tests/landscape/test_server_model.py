@@ -306,6 +306,25 @@ def test_a_client_that_died_before_committing_is_not_jammed() -> None:
     assert (status(wired, asked), status(wired, behind)) == ("succeeded", "succeeded")
 
 
+def test_a_client_put_back_gets_no_id_that_it_may_have_noted() -> None:
+    """Its counter is older than its notes, as after L4: what it has not acknowledged goes again, under new ids."""
+    wired = server()
+    client = settled(wired, plugins=("frobnicate",))
+    first = operate(wired)
+    meet(wired, client)
+    client.finish(first)
+    meet(wired, client)
+    asked = operate(wired)
+    client.take(wired.send_octets(client.exchange()), die_in=0)
+    client.disk.next_expected -= 1
+    meet(wired, client, 2)
+    for operation in sorted(client.disk.operations):
+        client.finish(operation)
+    meet(wired, client, 2)
+
+    assert (status(wired, first), status(wired, asked)) == ("succeeded", "succeeded")
+
+
 def test_an_operation_with_a_known_result_does_not_go_again() -> None:
     """The client did it, said so, and died before it noted the number: something harmless takes the number."""
     wired = server()
