@@ -80,3 +80,18 @@ def test_something_else_in_each_field(name: str) -> None:
 
     for body in replacements(payload_of(fresh)):
         check(fresh, body)
+
+
+EXTREMES = [0, 1, -1, 2**31, 2**53, 2**53 + 1, -(2**53), -(2**53) - 1, 2**63, -(2**64), 10**400]
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("field", ["sequence", "next-expected-sequence", "total-messages"])
+def test_numbers_of_any_size(name: str, field: str) -> None:
+    """Equal, negative, huge: taken or refused, and the next good exchange works."""
+    fresh = Fresh(name)
+    body = payload_of(fresh)
+
+    for first in EXTREMES:
+        check(fresh, {**body, field: first})
+        check(fresh, {**body, field: first, "next-expected-sequence": first, "sequence": first})
