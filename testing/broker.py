@@ -8,6 +8,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from ..plugins.errors import BufferFull, MessageRefused
 from ..wire import cbor
+from ..wire.catalogue import AGENT_MESSAGES
+from ..wire.declaration import Declaration
 from ..wire.errors import LocalProtocolError, RemoteProtocolError
 from ..wire.local import (
     MALFORMED,
@@ -58,6 +60,7 @@ class FakeBroker:
         self._known: set[str] = set()
         self._opened = 0
         self._refusals: dict[str, MessageRefused] = {}
+        self._catalogue = AGENT_MESSAGES
         self._is_away = False
         self._waiting: list[Callable[[], object]] = []
         self.max_waiting = max_waiting
@@ -77,7 +80,7 @@ class FakeBroker:
     ) -> "Deferred[None]":
         """See BrokerConnection.send."""
         try:
-            octets = cbor.encode(check_message(message))
+            octets = cbor.encode(self._catalogue.fit(check_message(message)))
         except (LocalProtocolError, RemoteProtocolError) as error:
             return fail(MessageRefused(MALFORMED, str(error)))
         if len(octets) > MAX_MESSAGE_OCTETS:
@@ -132,6 +135,10 @@ class FakeBroker:
         waiting, self._waiting = self._waiting, []
         for answer in waiting:
             answer()
+
+    def declare(self, *declarations: Declaration) -> None:
+        """Take messages of these types as they are declared, such as by `Manifest.read(...).declarations`."""
+        self._catalogue = self._catalogue.with_more(declarations)
 
     def refuse(self, type: str, code: str, text: str) -> None:
         """Refuse messages of this type from now on."""

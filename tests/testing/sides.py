@@ -111,7 +111,7 @@ class RealSide:
     def __init__(self) -> None:
         self.heard = Heard()
         self.clock = Clock()
-        self.store: Store = open_store(":memory:", accept=("seen", "other"))
+        self.store: Store = open_store(":memory:", accept=("seen", "other", "text-message"))
         self._bus = Bus()
         self._deliver: dict[str, DeliverCall] = {}
         self._asked = 0

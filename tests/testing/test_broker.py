@@ -8,7 +8,14 @@ from twisted.internet.defer import Deferred
 
 from fieldpost.plugins import BufferFull, MessageRefused
 from fieldpost.testing import FakeBroker, NotYet, result_of
-from fieldpost.wire.local import EXCHANGE_DONE, MAX_MESSAGE_OCTETS, OBSOLETE_SESSION, Event, Outcome
+from fieldpost.wire.local import (
+    EXCHANGE_DONE,
+    MALFORMED,
+    MAX_MESSAGE_OCTETS,
+    OBSOLETE_SESSION,
+    Event,
+    Outcome,
+)
 from tests.testing.sides import MAX_WAITING, FakeSide, RealSide, Side
 
 
@@ -48,6 +55,18 @@ def test_a_message_is_as_it_was_when_it_was_sent(side: Side) -> None:
     side.back()
 
     assert side.stored()[0][0]["list"] == [1]
+
+
+def test_a_message_of_a_declared_type_is_as_declared(side: Side) -> None:
+    """Octets where text is declared are stored as text; something else is refused, with the field's name."""
+    side.broker.send("load", {"type": "text-message", "message": b"hello"})
+    wrong = side.broker.send("load", {"type": "text-message", "message": 5})
+    side.settle()
+
+    assert [message["message"] for message, _ in side.stored()] == ["hello"]
+    with pytest.raises(MessageRefused, match="`message` must be text") as caught:
+        result_of(wrong)
+    assert caught.value.code == MALFORMED
 
 
 def test_an_urgent_message_asks_for_an_exchange(side: Side) -> None:
