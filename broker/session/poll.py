@@ -105,6 +105,7 @@ class Poll:
         self._had_sessions: bool | None = None
         self._is_running = self._is_stopped = False
         self._running: Deferred[None] = succeed(None)
+        self._nap: Deferred[None] | None = None
 
     def look(self) -> None:
         """Something changed with the session."""
@@ -114,6 +115,8 @@ class Poll:
             self._running.addErrback(self._ended)
         elif self._is_running and self._sessions.state is State.OPEN:
             self._running.cancel()
+        elif self._nap is not None:
+            self._nap.callback(None)
 
     async def stop(self) -> None:
         """Ask no more."""
@@ -133,22 +136,36 @@ class Poll:
             while self._is_wanted():
                 begun = self._clock.seconds()
                 pause = await self._ask()
-                least = begun + LEAST - self._clock.seconds()
-                await deferLater(self._clock, max(pause, least, 0.0))
+                if pause is None:
+                    await self._doze()
+                else:
+                    least = begun + LEAST - self._clock.seconds()
+                    await deferLater(self._clock, max(pause, least, 0.0))
         except CancelledError:
             pass
         finally:
             self._is_running = False
 
-    async def _ask(self) -> float:
-        """One question; seconds until the next."""
+    async def _doze(self) -> None:
+        """There is nothing to ask for: wait until something changes with the session or the identity, or for a while."""
+        self._nap = Deferred()
+        waking = self._clock.callLater(NOTHING_TO_HEAR, self._nap.callback, None)
+        try:
+            await self._nap
+        finally:
+            self._nap = None
+            if waking.active():
+                waking.cancel()
+
+    async def _ask(self) -> float | None:
+        """One question; seconds until the next, None when there is none to put now."""
         try:
             identity = await self._find_identity()
         except DatabaseError:
-            return NOTHING_TO_HEAR
+            return None
         args = self._subscriptions.wait_args(self._within)
         if args is None or identity.secure_id is None or not is_credential(identity.secure_id):
-            return NOTHING_TO_HEAR
+            return None
         post, letter = self._letter(args, identity.secure_id)
         try:
             answer = await self._poster.post(letter)

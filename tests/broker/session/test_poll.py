@@ -271,6 +271,19 @@ class PollTests(SynchronousTestCase):
 
             assert len(self.server.letters) == 1
 
+    def test_registered_meanwhile(self) -> None:
+        """A machine that gets its identity does not wait to be notified."""
+        self.identity = Identity(secure_id=None, insecure_id=None)
+        self.poll.look()
+        self.identity = Identity(secure_id=b"id-1", insecure_id=7)
+
+        self.poll.look()
+
+        assert len(self.server.letters) == 1
+        self.poll.look()
+        self.clock.advance(NOTHING_TO_HEAR)
+        assert len(self.server.letters) == 1
+
     def test_stopped(self) -> None:
         """What is under way ends, and so does the poster."""
         self.poll.look()
