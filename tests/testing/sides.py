@@ -55,6 +55,8 @@ class Side(Protocol):
 
     def settle(self) -> None: ...
 
+    def close(self) -> None: ...
+
     def stored(self) -> list[tuple[Message, bool]]:
         """Messages, and whether an exchange was asked for with them."""
 
@@ -81,6 +83,9 @@ class FakeSide:
         self.broker: Broker = self._fake
 
     def settle(self) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
     def stored(self) -> list[tuple[Message, bool]]:
@@ -186,6 +191,10 @@ class RealSide:
     def back(self) -> None:
         self._is_away = False
         self.clock.pump([1.0] * 60)
+        self.settle()
+
+    def close(self) -> None:
+        self._connection.stop()
         self.settle()
 
     # The broker

@@ -1,6 +1,6 @@
 """The fake broker answers as the real connection does, with the real broker behind it: every promise is tested on both."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -20,9 +20,11 @@ from tests.testing.sides import MAX_WAITING, FakeSide, RealSide, Side
 
 
 @pytest.fixture(params=[FakeSide, RealSide], ids=["fake", "real"])
-def side(request: pytest.FixtureRequest) -> Side:
+def side(request: pytest.FixtureRequest) -> Iterator[Side]:
     make: Callable[[], Side] = request.param
-    return make()
+    made = make()
+    yield made
+    made.close()
 
 
 def test_a_message_is_stored_before_its_send_fires(side: Side) -> None:
