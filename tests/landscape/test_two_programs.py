@@ -31,6 +31,7 @@ computer_title = Press 7
 tags = office,linux
 ping_interval = 1
 urgent_exchange_interval = 1
+exchange_interval = 3
 log_level = info
 data_path = /var/lib/landscape/client
 """
