@@ -36,7 +36,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ...wire.errors import RemoteProtocolError
-from ...wire.session.identity import EXPORTER_LABEL, EXPORTER_OCTETS
 from ...wire.session.opening import (
     DEFAULT_SERVER,
     HEAD_SECONDS,
@@ -57,6 +56,7 @@ from ...wire.session.opening import (
     build_request_to,
     judge_answer,
 )
+from ...wire.session.proof import EXPORTER_LABEL, EXPORTER_OCTETS
 from ..carriage.address import Address, AddressInvalid
 from ..carriage.causes import explain, innermost
 from ..carriage.proxy import Proxies, Proxy, ProxyRefused, Tunnel
@@ -382,7 +382,8 @@ class _Knock(Protocol):
     def _turn_away(self, outcome: Outcome) -> None:
         """Proxies keep a connection whose answer they have passed on: this end has to close it."""
         self.abort()
-        self.answered.callback(outcome)
+        if not self.answered.called:
+            self.answered.callback(outcome)
 
     def _arm(self, what: str) -> None:
         self._disarm()
@@ -394,7 +395,8 @@ class _Knock(Protocol):
 
     def _overdue(self, what: str) -> None:
         self.abort()
-        self.answered.errback(Failure(_Silent(f"{what} within {HEAD_SECONDS:g} s; {_CHECK_WAY}")))
+        if not self.answered.called:
+            self.answered.errback(Failure(_Silent(f"{what} within {HEAD_SECONDS:g} s; {_CHECK_WAY}")))
 
 
 @implementer(IHandshakeListener)

@@ -34,7 +34,8 @@ DEPTH = 4
 """Exchanges that may be under way over a session."""
 LARGE_OCTETS = 64 * 1024
 """Payloads that are worth packing, though nothing but the line is slow."""
-_UNKNOWN = "unknown-command"
+_OF_THE_WAY = frozenset({"unknown-command", "too-large"})
+"""Refusals of the session, where they come without the server's own status: it has not seen what was sent."""
 
 
 class Sessions(Protocol):
@@ -116,7 +117,7 @@ class SessionTransport:
         try:
             values = await answer
         except CommandFailed as error:
-            return None if error.code == _UNKNOWN else _refused(error)
+            return None if _is_of_the_way(error) else _refused(error)
         except TimeoutError:
             return Unreachable(
                 reason=f"the server did not answer over the session within {self._within:g} s; see its log"
@@ -162,6 +163,11 @@ def _read(values: tuple[Any, ...], limit: int) -> Reply:
         return Answered(payload=ServerPayload.from_map(decode(octets, Limits(octets=limit))))
     except RemoteProtocolError as error:
         return Unreachable(reason=f"the server's answer cannot be used: {printable(str(error))}; {_SPOILT}")
+
+
+def _is_of_the_way(error: CommandFailed) -> bool:
+    """Whether only the session did not take it: then the other way will tell what the server says."""
+    return error.code in _OF_THE_WAY and "status" not in error.details
 
 
 _ENDED = "the session ended under it; what it held goes with the next exchange"

@@ -224,8 +224,7 @@ class OverTlsTests(SessionTestCase):
         await self.has_session()
 
         await self.ask("POST", "/topics/weather", {"value": {"sky": "blue"}})
-        while not HEARD:
-            await deferLater(reactor, 0.02, lambda: None)
+        await self.until(lambda _: bool(HEARD))
 
         assert HEARD == [("weather", {"sky": "blue"})]
 
@@ -328,8 +327,7 @@ class WithoutTests(SessionTestCase):
 
         found, took = await self.operate(computer)
         await self.ask("POST", "/topics/weather", {"value": "rain"})
-        while ("weather", "rain") not in HEARD:
-            await deferLater(reactor, 0.02, lambda: None)
+        await self.until(lambda _: ("weather", "rain") in HEARD)
 
         assert found["status"] == "succeeded"
         assert took < 5.0

@@ -13,7 +13,6 @@ from fieldpost.broker.carriage.address import AddressInvalid
 from fieldpost.broker.carriage.proxy import Proxies, Proxy
 from fieldpost.broker.carriage.trust import Trust
 from fieldpost.broker.session.opener import Channel, Opener, session_address
-from fieldpost.wire.session.identity import EXPORTER_LABEL, EXPORTER_OCTETS
 from fieldpost.wire.session.opening import (
     HEAD_SECONDS,
     REFUSAL_TYPE,
@@ -23,6 +22,7 @@ from fieldpost.wire.session.opening import (
     NoUpgrade,
     Unusable,
 )
+from fieldpost.wire.session.proof import EXPORTER_LABEL, EXPORTER_OCTETS
 from tests.broker.session.channels import SWITCH, SWITCH_TLS, Collecting, Net, Place, Tls, said
 from tests.certificates import Authority
 
