@@ -13,7 +13,7 @@ from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
 
-from ...wire.session.identity import EXPORTER_LABEL, EXPORTER_OCTETS, key_name
+from ...wire.session.proof import EXPORTER_LABEL, EXPORTER_OCTETS, key_name
 from ..errors import StartFailed
 
 

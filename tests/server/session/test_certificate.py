@@ -11,7 +11,7 @@ from OpenSSL import SSL
 
 from fieldpost.server.errors import StartFailed
 from fieldpost.server.session.certificate import exporter_of, inside_tls, key_name_of
-from fieldpost.wire.session.identity import key_name
+from fieldpost.wire.session.proof import key_name
 from tests.certificates import Authority, Issued
 
 AUTHORITY = Authority()

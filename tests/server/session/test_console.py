@@ -247,6 +247,7 @@ def test_publish(place: Place) -> None:
         ("we/ather", {"value": 1}, "nothing at this path"),
         ("w" * 65, {"value": 1}, "a topic's name must be"),
         ("weather", {"value": "x" * 70_000}, "at most 65536 octets"),
+        ("weather", {"value": 2**70}, "no computer could read this"),
     ],
 )
 def test_publishing_mistakes(place: Place, topic: str, body: dict[str, Any], part: str) -> None:
@@ -257,3 +258,13 @@ def test_publishing_mistakes(place: Place, topic: str, body: dict[str, Any], par
 def test_publish_for_nobody(place: Place) -> None:
     """A computer that is not there is 404."""
     assert place.wired.api("POST", "/topics/weather", {"value": 1, "computer": 9}).status == 404
+
+
+def test_too_many_topics(place: Place) -> None:
+    """The topics that are kept are bounded; those that are there can be published on."""
+    bulletin = place.wired.server.desk.bulletin
+    for number in range(1_000):
+        bulletin.publish(f"t-{number}", None)
+
+    assert place.wired.api("POST", "/topics/weather", {"value": 1}).status == 409
+    assert place.wired.api("POST", "/topics/t-1", {"value": 1}).status == 200

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
@@ -703,3 +705,85 @@ def test_no_hello(hosting: Hosting) -> None:
     hosting.clock.advance(21)
 
     assert knock.theirs.disconnecting
+
+
+# Whatever comes
+
+
+def transcript() -> bytes:
+    """What an agent says in a session with a proof, an exchange and a subscription. Nothing in it is random."""
+    agent = registered(Hosting())
+    agent.exchange(client_payload(sequence=1, messages=[{"type": "a"}]))
+    agent.subscribe("messages")
+    agent.call("ping")
+    return agent.said
+
+
+def greeting(octets: bytes) -> int:
+    """Length of hello and proof: what follows waits for the decision."""
+    end = 0
+    for _ in range(2):
+        end += 8 + int.from_bytes(octets[end : end + 3], "little")
+    return end
+
+
+SAID = transcript()
+GREETING = greeting(SAID)
+
+
+def say(octets: bytes) -> tuple[Hosting, list[Any]]:
+    """Say these in a session, and let all time for it pass; the server, and its failures."""
+    hosting = Hosting()
+    hosting.wired.register()
+    with capturedLogs() as events:
+        knock = Knock(hosting)
+        knock.door.dataReceived(PLAIN)
+        for part in (octets[:GREETING], octets[GREETING:]):
+            knock.door.dataReceived(part)
+        for _ in range(80):
+            hosting.clock.advance(1)
+            if knock.theirs.disconnecting or knock.theirs.is_cut:
+                knock.lose()
+    return hosting, [event for event in events if "log_failure" in event]
+
+
+def test_the_transcript_works() -> None:
+    """What the next test spoils is good."""
+    hosting, failures = say(SAID)
+
+    assert [message["type"] for message in hosting.wired.stored()] == ["a"]
+    assert failures == []
+
+
+@given(
+    st.integers(min_value=0, max_value=len(SAID)),
+    st.integers(min_value=0, max_value=60),
+    st.binary(max_size=60),
+)
+def test_any_octets(at: int, dropped: int, inserted: bytes) -> None:
+    """Whatever an agent says, the session ends or goes on by the rules: no fault of ours, and nothing left behind."""
+    hosting, failures = say(SAID[:at] + inserted + SAID[at + dropped :])
+
+    assert failures == []
+    assert len(hosting.endpoint) == 0
+    assert hosting.wired.server.registry.reachable() == set()
+    assert hosting.wired.site.connections == 1  # that over which the computer was registered
+
+
+def test_old_http(hosting: Hosting) -> None:
+    """nginx, unless told otherwise, sends HTTP/1.0 without the upgrade: that is 426, and the agent goes by POST."""
+    octets = answer_to(hosting, b"GET /session/default HTTP/1.0\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+    assert status_of(octets) == 426
+
+
+def test_fault_of_ours(hosting: Hosting) -> None:
+    """A fault while a session is decided is in the log, and the agent is told to come back."""
+    hosting.wired.register()
+    hosting.wired.connection.execute("DROP TABLE session_record")
+
+    with capturedLogs() as events:
+        agent = registered_again(hosting)
+
+    assert (agent.ending.reason, agent.ending.retry_after) == ("internal", 30)
+    assert any("gets no session" in event["log_format"] for event in events)

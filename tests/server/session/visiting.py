@@ -108,6 +108,8 @@ class Agent(Knock):
         super().__init__(hosting, address)
         self.hosting = hosting
         self._secret = secret
+        self.said = b""
+        """All octets of the session that it sent."""
         self.answer = b""
         clock = hosting.clock
         self.peer = Peer(clock=clock, handlers=handlers or {}, on_hello=self._prove)
@@ -138,6 +140,7 @@ class Agent(Knock):
     def turn(self) -> bool:
         """Carry what was written in both directions; whether there was anything."""
         up, down = self.ours.take(), self.theirs.take()
+        self.said += up
         if up and not self.is_lost:
             self.door.dataReceived(up)
         if down and self.is_in:
