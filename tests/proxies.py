@@ -51,13 +51,14 @@ class _Proxy:
 
     name: ClassVar[str]
 
-    def __init__(self, folder: Path, passage: Passage) -> None:
+    def __init__(self, folder: Path, passage: Passage, port: int = 0) -> None:
+        """`port`: the one to listen at, where a test has to know it again."""
         self.folder = folder / self.name
-        self.folder.mkdir()
+        self.folder.mkdir(exist_ok=True)
         self.passage = passage
         if passage.certificate is not None:
             passage.certificate.write(self.folder / "proxy.pem")
-        self._listening = socket.create_server((HOST, 0))
+        self._listening = socket.create_server((HOST, port))
         self.port: int = self._listening.getsockname()[1]
         self._process = self._start()
 
