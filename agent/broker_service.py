@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable
+from math import inf
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -38,6 +39,7 @@ from ..broker.local.grants import Grants
 from ..broker.local.intake import Intake
 from ..broker.local.plugin_link import Broker, Links
 from ..broker.local.plugin_socket import PluginSocket
+from ..broker.ping import MAX_ANSWER_OCTETS as MAX_PING_OCTETS
 from ..broker.ping import Ping
 from ..broker.reactions import Reactions
 from ..broker.registration import Account, Registration
@@ -174,8 +176,15 @@ def _transport(config: AgentConfig, reactor: Any, packer: WriterThread, trust: T
 
 
 def _poster(
-    config: AgentConfig, reactor: Any, packer: WriterThread, trust: Trust, address: Address
+    config: AgentConfig,
+    reactor: Any,
+    packer: WriterThread,
+    trust: Trust,
+    address: Address,
+    *,
+    at_most: float = inf,
 ) -> Poster:
+    """`at_most`: octets of an answer, where that is less than what is configured."""
     server = config.server
     own_name = f"fieldpost/{__version__}"
     return Poster(
@@ -184,7 +193,7 @@ def _poster(
         worker=packer,
         trust=trust,
         proxies=Proxies.chosen(proxy=server.proxy, no_proxy=server.no_proxy, environ=os.environ),
-        max_answer_octets=server.max_answer_octets,
+        max_answer_octets=int(min(server.max_answer_octets, at_most)),
         user_agent=LANDSCAPE_USER_AGENT if server.protocol == LANDSCAPE else own_name,
         timeouts=Timeouts(connect=server.connect_timeout, stall=server.stall_timeout, total=server.timeout),
     )
@@ -197,7 +206,7 @@ def _ping(ground: _Ground, packer: WriterThread, trust: Trust) -> Ping | None:
     if server.protocol != LANDSCAPE or address is None:
         return None
     return Ping(
-        poster=_poster(ground.config, ground.reactor, packer, trust, address),
+        poster=_poster(ground.config, ground.reactor, packer, trust, address, at_most=MAX_PING_OCTETS),
         store=ground.store,
         writer=ground.writer,
         bus=ground.bus,

@@ -32,7 +32,8 @@ from .store.records import State
 from .store.store import Store
 
 MAX_PATIENCE = 16
-_LIMITS = Limits(octets=4_096, items=64, depth=4)
+MAX_ANSWER_OCTETS = 4_096
+_LIMITS = Limits(octets=MAX_ANSWER_OCTETS, items=64, depth=4)
 
 
 class Post(Protocol):
