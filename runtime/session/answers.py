@@ -72,6 +72,7 @@ class Asked:
         "bulk",
         "data",
         "is_over",
+        "is_standing",
         "name",
         "peer",
         "request",
@@ -91,6 +92,8 @@ class Asked:
         """Whether the answer is worth packing: set it for much data without secrets in it."""
         self.is_over = False
         """Whether it is answered, taken back or lost, so that nothing more can be said."""
+        self.is_standing = False
+        """Whether the answer is open only for what may come: a goodbye, of either side, ends it and waits for nothing."""
 
     def send(self, value: Value) -> None:
         """
@@ -197,6 +200,13 @@ class Answers:
         if asked is not None:
             asked.stop()
         return asked is not None
+
+    def part(self) -> None:
+        """Goodbye was said: what only stands open ends, so that it is not waited for."""
+        for asked in tuple(self._asked.values()):
+            if asked.is_standing:
+                self._end(asked, ())
+                asked.stop()
 
     def lose(self) -> None:
         """There is no session any more."""

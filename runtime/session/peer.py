@@ -310,6 +310,7 @@ class Peer:
         if self.ending is None:
             self.ending = ending
             self._calls.close(self._lost_error())
+            self._answers.part()
 
     def _take_now(self, events: Sequence[Event | SessionEvent]) -> None:
         """What the session tells because we asked something of it."""

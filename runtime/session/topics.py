@@ -131,6 +131,7 @@ class _Subscriber:
             return answer
 
         self.over.addBoth(ended)
+        self.asked.is_standing = True
         self.asked.send(write_granted(lease))
         self._say()
 
