@@ -2,7 +2,7 @@
 One target under atheris, a coverage-guided fuzzer: `python -m tests.fuzz.run TARGET [options and folders of libFuzzer]`.
 
 `make fuzz` runs all of them, each for FUZZ_SECONDS. A finding is left as a file in `build/fuzz`; put it beside the others in
-`tests/fuzz/findings/TARGET/`, and the tests replay it for ever.
+the target's folder of `tests/fuzz/findings/`, and the tests replay it for ever.
 """
 
 import sys
