@@ -212,3 +212,28 @@ def test_a_transport_that_stopped_says_so() -> None:
     failed = scene.exchange()
     assert isinstance(failed, Failed)
     assert failed.cause == "the agent stops"
+
+
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [
+        ((1, (2, "x")), [1, [2, "x"]]),
+        (2**70, 2**70),
+        (-(2**1000), -(2**1000)),
+        ({1: [True, None], 2: 0.5}, {1: [True, None], 2: 0.5}),
+        ({b"k": b"\xff"}, {"k": b"\xff"}),
+        (float("inf"), float("inf")),
+    ],
+)
+def test_whatever_bpickle_carries_reaches_a_plugin(value: Any, seen: Any) -> None:
+    """Tuples as lists; all else as it was sent."""
+    scene = registered()
+    scene.rig.delivery.register(("frobnicate",), scene.plugin.name, scene.plugin.deliver)
+    operation = {"type": "frobnicate", "operation-id": 9, "value": value}
+    scene.server.reply = Script(says(messages=[operation], client_accepted_types_hash=None), says(), says())
+
+    scene.exchange()
+    scene.exchange()
+
+    assert scene.plugin.values == [seen]
+    assert [m["status"] for m in payload(scene.last)["messages"]] == [6]
