@@ -11,18 +11,9 @@ from .agreement import Agreement, Profile
 from .decision import IDENTITY, PROOF, Decision, Refusal, Terms, find_fault, settle
 from .encodings import NAMES
 from .hello import Hello
-from .identity import (
-    CHECKED_SERVER,
-    NOTHING_KNOWN,
-    PROOF_METHOD,
-    Evidence,
-    Party,
-    Role,
-    is_master,
-    proof_of,
-    proves,
-)
+from .identity import CHECKED_SERVER, NOTHING_KNOWN, Evidence, Role, is_master
 from .limits import Limits
+from .proof import PROOF_METHOD, Party, proof_of, proves
 
 
 class Handshake:

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 
 from ..errors import Malformed
 from ..schema import field_of, integer_of, optional
-from .identity import NONCE_OCTETS, PROOF_METHOD, PROOF_OCTETS, is_id
+from .identity import NONCE_OCTETS, is_id
 from .maps import (
     from_octet_map,
     octets_of,
@@ -23,6 +23,7 @@ from .maps import (
     write_word,
     write_words,
 )
+from .proof import PROOF_METHOD, PROOF_OCTETS
 
 MAX_HELLO_OCTETS = 16 * 1024
 """As `Limits.hello`; what a frame before there is a session may hold."""

@@ -2,19 +2,8 @@
 
 import pytest
 
-from fieldpost.wire.session.identity import (
-    CHECKED_SERVER,
-    NOTHING_KNOWN,
-    Evidence,
-    Party,
-    Role,
-    is_id,
-    is_master,
-    key_id,
-    key_name,
-    proof_of,
-    proves,
-)
+from fieldpost.wire.session.identity import CHECKED_SERVER, NOTHING_KNOWN, Evidence, Role, is_id, is_master
+from fieldpost.wire.session.proof import Party, key_id, key_name, proof_of, proves
 
 AGENT = Party(role=Role.CLIENT, id="a:7", incarnation=b"1" * 8, nonce=b"n" * 32)
 SERVER = Party(role=Role.SERVER, id="s:x", incarnation=b"2" * 8, nonce=b"m" * 32)

@@ -12,10 +12,11 @@ from fieldpost.wire.errors import LocalProtocolError
 from fieldpost.wire.session.agreement import Closed, Opened, Refused
 from fieldpost.wire.session.events import Aborted, Broken, Failed, Output, Requested, Responded
 from fieldpost.wire.session.frame import Frame, Framer, FrameType, encode_frame
-from fieldpost.wire.session.identity import Evidence, Role, key_name
+from fieldpost.wire.session.identity import Evidence, Role
 from fieldpost.wire.session.limits import Limits
 from fieldpost.wire.session.negotiation import State
 from fieldpost.wire.session.post import Post
+from fieldpost.wire.session.proof import key_name
 
 from .ends import ENDS, profile
 

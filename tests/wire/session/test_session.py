@@ -30,10 +30,11 @@ from fieldpost.wire.session.events import (
 )
 from fieldpost.wire.session.frame import Frame, Framer, FrameType, encode_frame
 from fieldpost.wire.session.hello import Hello, hello_map
-from fieldpost.wire.session.identity import Evidence, Role, key_name
+from fieldpost.wire.session.identity import Evidence, Role
 from fieldpost.wire.session.limits import Limits
 from fieldpost.wire.session.negotiation import State
 from fieldpost.wire.session.outcome import Busy, NotActive
+from fieldpost.wire.session.proof import key_name
 from fieldpost.wire.session.session import Session
 from fieldpost.wire.session.waiting import Limit
 
