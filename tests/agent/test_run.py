@@ -42,6 +42,18 @@ def test_configuration_is_missing(role: str) -> None:
 
 
 @pytest.mark.process
+def test_second_openssl_is_not_loaded_early() -> None:
+    """What is loaded before a process can leave it out does not bring it in."""
+    code = "import sys, fieldpost.agent.run; print({'_hashlib', '_ssl'} & set(sys.modules) or 'neither')"
+
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, check=True, text=True, timeout=30
+    )
+
+    assert ended.stdout == "neither\n"
+
+
+@pytest.mark.process
 def test_log_as_configured(tmp_path: Path) -> None:
     """The log is in the form that the configuration wants; a command line goes before it."""
     file = tmp_path / "agent.toml"
