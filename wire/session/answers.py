@@ -18,6 +18,7 @@ from .outcome import (
     Unencodable,
     encode_atoms,
     encode_error,
+    encode_error_within,
     encode_progress,
     encode_status_error,
 )
@@ -183,7 +184,7 @@ class Answers:
         if not answer.began and error.kind == b"command":
             self._end_with_status(answer, encode_status_error(error, bare=self._bare))
             return
-        payload = self._fit(encode_error(error, bare=self._bare), error)
+        payload = encode_error_within(self._sender.most, error, bare=self._bare)
         outbound = answer.outbound
         if outbound is not None and (outbound.body or outbound.queued):
             outbound.held, outbound.ended = False, False
@@ -199,12 +200,6 @@ class Answers:
         outbound.put(octets)
         outbound.ended = True
         self._put_turn(outbound)
-
-    def _fit(self, payload: bytes, error: CommandError) -> bytes:
-        """Error frames cannot be cut: one that is too long loses its text."""
-        if len(payload) <= self._sender.most:
-            return payload
-        return encode_error(CommandError(error.code[:64], (), {}, error.kind), bare=self._bare)
 
     def _leave_with(self, answer: Answer, payload: bytes) -> None:
         self._sender.put_short(FrameType.ERROR, answer.request, 0, payload)

@@ -45,6 +45,14 @@ def encode_error(error: CommandError, *, bare: bool) -> bytes:
     return encode_map({**_describe(error), b"type": error.kind})
 
 
+def encode_error_within(most: int, error: CommandError, *, bare: bool) -> bytes:
+    """The same in at most so many octets: an error frame cannot be cut, so one that is too long loses its text."""
+    payload = encode_error(error, bare=bare)
+    if len(payload) <= most:
+        return payload
+    return encode_error(CommandError(error.code[:64], (), {}, error.kind), bare=bare)
+
+
 def _describe(error: CommandError) -> Map:
     return {**error.details, b"code": error.code, b"message": [_to_map(atom) for atom in error.message]}
 

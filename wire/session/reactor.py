@@ -31,7 +31,7 @@ from .identity import Role
 from .intake import Intake, PeerBrokeOff
 from .limits import Limits
 from .outbound import LEAST_TO_PACK, Outbound, OutStream, Sender
-from .outcome import Message, atoms_of, details_of, encode_error
+from .outcome import Message, atoms_of, details_of, encode_error_within
 from .values import DEFAULT, Codec
 
 
@@ -275,7 +275,8 @@ class Reactor:
         if not (self.bare and self.role is Role.CLIENT):
             error = CommandError(code.encode(), atoms_of(text), kind=b"protocol")
             target = request if self.bare else 0
-            self._sender.put_control(FrameType.ERROR, target, 0, encode_error(error, bare=self.bare))
+            payload = encode_error_within(self._sender.most, error, bare=self.bare)
+            self._sender.put_control(FrameType.ERROR, target, 0, payload)
             if not self.bare:
                 self._sender.put_map(FrameType.CLOSE, PartFlag.END, self._goodbye({b"reason": b"protocol"}))
         return events
