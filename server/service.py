@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from ..runtime.database import DatabaseError
 from ..runtime.doors import following, returns_deferred
 from ..runtime.writer import WriterThread
+from .clock import DayClock
 from .composition import Server, build_server, open_server_database
 from .errors import StartFailed
 from .listeners import Listeners
@@ -109,11 +110,12 @@ class ServerService(Service):
         decoder = WriterThread(reactor=self._reactor, name="decoder")
         self._threads = [writer, decoder]
         intake, limits = self._settings.intake, self._settings.limits
+        day = DayClock(self._reactor)
         self._server = build_server(
             connection=self._connection,
             writer=writer,
             decoder=decoder,
-            clock=self._reactor,
+            clock=day,
             policy=self._policy,
             api_token=self._api_token,
             new_id=lambda: str(uuid.uuid4()),
@@ -132,7 +134,7 @@ class ServerService(Service):
             idle=limits.idle,
             request=limits.request,
         )
-        site = Site(front=self._server.front, clock=self._reactor, limits=site_limits)
+        site = Site(front=self._server.front, clock=day, limits=site_limits)
         if self._endpoint is None:
             return site
         return Doors(site=site, host=self._endpoint, clock=self._reactor)

@@ -6,6 +6,7 @@ from typing import ClassVar
 from twisted.application.service import IService
 from twisted.python import usage
 
+from ..runtime.doors import keep_steady_time
 from ..runtime.settings import SettingsError
 from .listeners import Listeners
 from .service import ServerService
@@ -30,12 +31,13 @@ class Options(usage.Options):
 
 def makeService(options: usage.Options) -> IService:
     """
-    The server that a configuration describes. Its reactor keeps the time of day, which it writes down.
+    The server that a configuration describes.
 
     Raises SystemExit with what is wrong with the configuration, line by line.
     """
     from twisted.internet import reactor
 
+    keep_steady_time(reactor)
     try:
         settings = load_settings(Path(options["config"]))
         policy, api_token = policy_of(settings), api_token_of(settings)

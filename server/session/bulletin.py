@@ -11,15 +11,19 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from ...wire import cbor
-from ...wire.errors import LocalProtocolError, Malformed
+from ...wire.errors import Malformed, RemoteProtocolError
 from ...wire.message import TYPE_RULE, is_type
 from ...wire.session.subscription import MAX_TOPIC_OCTETS
+from ...wire.session.values import CODECS, RowReader
 from ..errors import Refused
 from .notices import MESSAGES, Publisher
 from .registry import Registry
 
 MOST_TOPICS = 1_000
 MOST_OCTETS = 64 * 1024
+_CODEC = CODECS[b"cbor"]
+_LIMITS = cbor.Limits(octets=2 * MOST_OCTETS, depth=12, items=8_000)
+"""Inside a notification there is less room than in a value alone."""
 
 
 @frozen
@@ -70,9 +74,10 @@ def _check(topic: str, value: Any) -> None:
         raise Malformed(f"the topic {MESSAGES} is the server's own; name another")
     if not is_type(topic) or len(topic) > MAX_TOPIC_OCTETS:
         raise Malformed(f"a topic's name must be {TYPE_RULE}, of at most {MAX_TOPIC_OCTETS} characters")
-    try:
-        octets = cbor.encode(value)
-    except LocalProtocolError as error:
-        raise Malformed(f"no computer could read this: {error}") from None
+    octets = _CODEC.encode(value)
     if len(octets) > MOST_OCTETS:
         raise Malformed(f"a topic's value is at most {MOST_OCTETS} octets; this has {len(octets)}")
+    try:
+        RowReader(_CODEC, _LIMITS).feed(octets)
+    except RemoteProtocolError as error:
+        raise Malformed(f"no computer could read this: {error}") from None

@@ -247,7 +247,8 @@ def test_publish(place: Place) -> None:
         ("we/ather", {"value": 1}, "nothing at this path"),
         ("w" * 65, {"value": 1}, "a topic's name must be"),
         ("weather", {"value": "x" * 70_000}, "at most 65536 octets"),
-        ("weather", {"value": 2**70}, "no computer could read this"),
+        ("weather", {"value": [[[[[[[[[[[[[1]]]]]]]]]]]]]}, "no computer could read this"),
+        ("weather", {"value": [1] * 9_000}, "no computer could read this"),
     ],
 )
 def test_publishing_mistakes(place: Place, topic: str, body: dict[str, Any], part: str) -> None:
