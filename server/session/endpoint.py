@@ -113,7 +113,12 @@ class Endpoint:
             draining_seconds=self._busy_seconds(),
             left=left,
         )
-        return found if isinstance(found, Answer) else (found, inside)
+        if isinstance(found, Answer):
+            return found
+        place = self._terms.moved.get(found.server)
+        if place is not None:
+            return answer(303, f"this server is at {place}", (("Location", place),))
+        return found, inside
 
     def _is_inside(self, head: Head, carrier: Carrier) -> bool | Answer:
         """Whether TLS begins inside; or why there can be no session."""

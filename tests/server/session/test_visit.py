@@ -97,6 +97,14 @@ def test_moved() -> None:
     assert b"\r\nLocation: https://new.example/session/default\r\n" in octets
 
 
+def test_all_moved() -> None:
+    """A server that goes elsewhere sends all that ask for whatever server is here."""
+    hosting = Hosting(terms=Terms(moved={"default": "https://new.example/session/default"}))
+
+    assert status_of(answer_to(hosting, PLAIN)) == 303
+    assert status_of(answer_to(hosting, PLAIN.replace(b"default", b"s:id-1"))) == 101
+
+
 @pytest.mark.conformance("F8")
 def test_headers_as_proxies_write_them(hosting: Hosting) -> None:
     """Case, order and lists make no difference."""
