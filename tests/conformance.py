@@ -30,6 +30,7 @@ class Outcome(Enum):
     FAIL = "FAIL"
     NOT_APPLICABLE = "not applicable"
     NO_TEST = "NO TEST"
+    NOT_RUN = "NOT RUN"
 
     @property
     def is_good(self) -> bool:
@@ -55,15 +56,21 @@ class Statement:
     """Whether each passed, by its name."""
     reasons: list[str] = field(factory=list)
     """Why it does not apply."""
+    is_claimed: bool = False
+    """Whether a test names it, run or not."""
 
     @property
     def outcome(self) -> Outcome:
         """By its tests."""
+        if not self.is_claimed:
+            return Outcome.NO_TEST
+        if not self.tests:
+            return Outcome.NOT_RUN
         if not all(self.tests.values()):
             return Outcome.FAIL
         if self.reasons:
             return Outcome.NOT_APPLICABLE
-        return Outcome.PASS if self.tests else Outcome.NO_TEST
+        return Outcome.PASS
 
 
 def read_titles(path: Path = TITLES) -> dict[str, str]:
@@ -111,6 +118,7 @@ class Conformance:
                 if id not in self.statements:
                     raise pytest.UsageError(f"{test}: there is no statement {id} in {TITLES.name}")
                 self._of_test[test].append(id)
+                self.statements[id].is_claimed = True
                 if claim.not_applicable:
                     self.statements[id].reasons.append(claim.not_applicable)
 

@@ -1,8 +1,15 @@
 """The list of statements is whole, and says what is so."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from .conformance import Claim, Conformance, Outcome, read_titles
+
+ROOT = Path(__file__).parent.parent
 
 
 def found(*claims: Claim) -> Conformance:
@@ -37,13 +44,14 @@ def test_a_statement_passes_by_its_test() -> None:
         "                      test_this",
         "Z1   pass            another",
         "                      test_this",
-        "2 statements: 2 pass, 0 FAIL, 0 not applicable, 0 NO TEST",
+        "2 statements: 2 pass, 0 FAIL, 0 not applicable, 0 NO TEST, 0 NOT RUN",
     ]
 
 
 def test_a_statement_without_a_test_is_no_success() -> None:
     """Nothing was shown of it."""
     conformance = found(Claim(ids=("M1",)))
+    assert conformance.statements["M1"].outcome is Outcome.NOT_RUN
 
     conformance.report("test_this", passed=True)
 
@@ -80,3 +88,28 @@ def test_a_statement_that_does_not_exist_cannot_be_claimed() -> None:
     """A slip of the pen would show nothing."""
     with pytest.raises(pytest.UsageError, match="no statement M99"):
         found(Claim(ids=("M99",)))
+
+
+@pytest.mark.process
+def test_every_statement_has_a_test() -> None:
+    """Found without running them, as `make conformance` does."""
+    listing = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "tests.conformance",
+            "-m",
+            "conformance",
+            "-qq",
+            "--collect-only",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    ).stdout
+
+    assert not re.findall(r"^(\w+) +NO TEST", listing, re.MULTILINE), listing
