@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
 
 from fieldpost.broker.carriage.transport import Answered, Refused
+from fieldpost.broker.store.records import NewMessage
 from fieldpost.runtime.database import DatabaseFull
 from fieldpost.server.errors import Refused as ServerRefused
 from fieldpost.server.outgoing import Window
@@ -19,7 +20,7 @@ from fieldpost.server.parcel import ParcelLimits
 from fieldpost.wire import cbor
 from fieldpost.wire.local import ACCEPTANCE_CHANGED, REGISTRATION_FAILED, RESYNCHRONIZE_CLIENTS
 from tests.broker.fakes import result_of
-from tests.broker.store.stores import START, NewMessage, batch, ids, open_store
+from tests.broker.store.stores import START, batch, ids, open_store
 from tests.carriers.world import CARRIERS, INSIDE, POST, Agent, Terrain, World
 
 Make = Callable[..., World]
@@ -585,7 +586,7 @@ def test_asked(world: World) -> None:
 def test_octets(world: World) -> None:
     """Octets, text, numbers and nothing arrive as what they are, in both directions."""
     value = [b"\x00\xff", "t\u00ebxt", -1, 2**60, 1.5, None, {"k": [True]}]
-    world.agent.report(*[value], type="load")  # type: ignore[list-item]
+    world.agent.report(value)
     world.server.operate("echo", word={"octets": base64.b64encode(b"\x00\xfe").decode()})
 
     world.until(lambda: world.server.values("load") and world.carried_out)

@@ -307,7 +307,7 @@ class Agent:
 
         self.topics.subscribe(topic, None, take)
 
-    def report(self, *values: int, type: str = "load") -> None:
+    def report(self, *values: Any, type: str = "load") -> None:
         """The plugin sends messages, and they are stored."""
         add(self.store, *(new(type, value) for value in values))
         self.rig.timetable.request(at_once=False)
