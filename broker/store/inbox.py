@@ -12,7 +12,7 @@ from ...wire import cbor
 from ...wire.errors import LocalProtocolError, RemoteProtocolError
 from ...wire.message import Message
 from ...wire.payload import WRECK
-from .operations import note_operation_txn
+from .operations import is_answered_txn, note_operation_txn
 from .records import Incoming, State
 from .state import update_state_txn
 
@@ -23,12 +23,12 @@ def receive_txn(txn: sqlite3.Connection, state: State, messages: tuple[Message, 
     """
     Take what the server sent, and its sequence number on; how many are new.
 
-    An operation that is here already, undelivered, is the same one sent twice (fault L7).
+    An operation that is here already, undelivered, or whose result is on its way, is the same one sent twice (fault L7).
     """
     taken = 0
     for number, message in enumerate(messages, state.server_sequence):
         operation_id = _operation_id(message)
-        if operation_id is None or not _is_here_txn(txn, operation_id, state.secure_id):
+        if operation_id is None or not _is_known_txn(txn, operation_id, state.secure_id):
             _insert_txn(txn, number, message, operation_id, state.secure_id)
             taken += 1
     if messages:
@@ -42,11 +42,11 @@ def _operation_id(message: Message) -> int | None:
     return value if type(value) is int and -(2**63) <= value < 2**63 else None
 
 
-def _is_here_txn(txn: sqlite3.Connection, operation_id: int, secure_id: bytes | None) -> bool:
+def _is_known_txn(txn: sqlite3.Connection, operation_id: int, secure_id: bytes | None) -> bool:
     row = txn.execute(
         "SELECT 1 FROM inbox WHERE operation_id = ? AND secure_id IS ?", (operation_id, secure_id)
     ).fetchone()
-    return row is not None
+    return row is not None or is_answered_txn(txn, operation_id, secure_id)
 
 
 def _insert_txn(

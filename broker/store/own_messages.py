@@ -5,6 +5,7 @@ import sqlite3
 from ...wire import cbor
 from ...wire.message import OPERATION_RESULT, RESYNCHRONIZE, Message
 from .lanes import grow_txn, lane_txn
+from .operations import note_result_txn
 from .outbox import insert_txn
 from .records import OperationResult, State
 from .sessions import drop_sessions_txn
@@ -17,12 +18,14 @@ _COLUMNS = ("api", "timestamp")
 
 def put_txn(
     txn: sqlite3.Connection, state: State, message: Message, *, now: int, secure_id: bytes | None = None
-) -> None:
-    """Queue a message; `secure_id` is the identity that its operation came under, for a result."""
+) -> int:
+    """Queue a message; its row. `secure_id` is the identity that its operation came under, for a result."""
     body = cbor.encode({key: value for key, value in message.items() if key not in _COLUMNS})
     lane = lane_txn(txn, message["type"], state.api)
     insert_txn(txn, [lane, message.get("timestamp", now), secure_id, body])
+    (row,) = txn.execute("SELECT last_insert_rowid()").fetchone()
     grow_txn(txn, lane, 1, len(body))
+    return int(row)
 
 
 def put_result_txn(
@@ -38,7 +41,8 @@ def put_result_txn(
         "result-text": None if text is None else text[:MAX_RESULT_TEXT],
     }
     message = {key: value for key, value in fields.items() if value is not None}
-    put_txn(txn, state, message, now=now, secure_id=state.secure_id)
+    row = put_txn(txn, state, message, now=now, secure_id=state.secure_id)
+    note_result_txn(txn, operation_id, state.secure_id, row)
 
 
 def resynchronize_txn(

@@ -16,12 +16,12 @@ from tests.broker.store.stores import START, add, answer, batch, begin, bodies, 
 DONE = OperationResult(status=SUCCEEDED, result_code=1, result_text="done")
 
 
-def receive(store: Store, *operation_ids: object) -> None:
-    """Operations come from the server; None is a message that wants no answer."""
+def receive(store: Store, *operation_ids: object, expected: int | None = None) -> None:
+    """Operations come from the server, which expects that number; None is a message that wants no answer."""
     messages = [
         {"type": "run"} if id is None else {"type": "run", "operation-id": id} for id in operation_ids
     ]
-    store.commit_answer(answer(None, *messages))
+    store.commit_answer(answer(expected, *messages))
 
 
 class TestDelivery:
@@ -172,11 +172,26 @@ class TestOperationIds:
         assert (settlement.received, len(store.next_incoming(9))) == (0, 1)
         assert store.state().server_sequence == 2
 
-    def test_again_after_its_end(self) -> None:
-        """One that was answered and is sent again is another one."""
+    def test_again_while_its_result_is_on_its_way(self) -> None:
+        """One that was carried out is not carried out again because the server has not heard of it (fault L7)."""
         store = open_store()
         receive(store, 7)
         store.finish_delivery(0, DONE)
+
+        receive(store, 7)
+        sent = begin(store)
+        receive(store, 7, expected=0)
+
+        assert len(sent.messages) == 1
+        assert store.next_incoming(9) == []
+
+    def test_again_after_its_end(self) -> None:
+        """Once the server has the result, the same id is another operation."""
+        store = open_store()
+        receive(store, 7)
+        store.finish_delivery(0, DONE)
+        begin(store)
+        store.commit_answer(answer())
 
         receive(store, 7)
 
