@@ -242,6 +242,20 @@ class FailureTests(KeeperTestCase):
         assert self.keeper.state is State.WAITING
         assert "timeout" in self.keeper.report()["cause"]
 
+    def test_resting(self) -> None:
+        """Whoever can do without a session does, once it may take long until there is one."""
+        self.server.answers += [Unusable(text="no")] * 3
+        assert not self.keeper.is_resting
+        self.start()
+        assert not self.keeper.is_resting
+
+        self.server.wait(3 * BASE)
+        assert self.keeper.is_resting
+        self.server.wait(4 * BASE)
+
+        assert self.live == [True]
+        assert not self.keeper.is_resting
+
     def test_lost_before_it_was_open(self) -> None:
         """Counts as a failure."""
         self.server.decide = lambda peer, offer: None

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -320,6 +320,15 @@ class AnswerTests(OpenerTestCase):
         assert isinstance(found, Unusable)
         assert "refused the connection" in found.text
 
+    def test_our_mistake(self) -> None:
+        """Whatever breaks is told, and ends nothing else."""
+        self.net.put("server.example", 443, fail(ValueError("oops")))
+
+        found = self.outcome(self.opener())
+
+        assert isinstance(found, Unusable)
+        assert "ValueError: oops" in found.text
+
     def test_cut(self) -> None:
         """A server that hangs up instead of answering."""
         place = self.server(b"")
@@ -402,6 +411,22 @@ class RedirectTests(OpenerTestCase):
         )
         self.server(SWITCH)
         assert self.outcome(self.opener(url)).url == "https://server.example/session/x"
+
+    def test_where_a_session_said(self) -> None:
+        """The server's goodbye may name another place; it is asked this once, and never without TLS."""
+        self.server(SWITCH, host="other.example", tls=OTHER)
+        opener = self.opener()
+
+        opened = Deferred.fromCoroutine(opener.open(self.build, location="https://other.example/session/abc"))
+        self.net.flush()
+        channel = self.successResultOf(opened)
+        assert isinstance(channel, Channel)
+        assert channel.url == "https://other.example/session/abc"
+        refused = Deferred.fromCoroutine(opener.open(self.build, location="http://other.example/session/abc"))
+        found = self.successResultOf(refused)
+
+        assert isinstance(found, Unusable)
+        assert "https to http" in found.text
 
     def test_for_good(self) -> None:
         """A permanent one is remembered for this run, until it leads nowhere."""
