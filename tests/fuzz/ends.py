@@ -15,7 +15,15 @@ from fieldpost.wire.errors import LocalProtocolError
 from fieldpost.wire.session import events as ev
 from fieldpost.wire.session.agreement import Closed, Offered, Opened, Profile, Refused
 from fieldpost.wire.session.encodings import NAMES
-from fieldpost.wire.session.frame import Frame, Framer, FrameTooLarge, FrameType, StreamFlag, encode_frame
+from fieldpost.wire.session.frame import (
+    Frame,
+    Framer,
+    FrameTooLarge,
+    FrameType,
+    PartFlag,
+    StreamFlag,
+    encode_frame,
+)
 from fieldpost.wire.session.identity import Role
 from fieldpost.wire.session.limits import KIB, Limits
 from fieldpost.wire.session.reactor import Reactor
@@ -187,6 +195,10 @@ class End:
         for frame in self._sent.feed(octets):
             assert len(frame.payload) <= self._sent.limit
 
+    def has_begun(self, stream: int) -> None:
+        """The peer's stream is open, so frames that make sense do not begin it."""
+        self._begun.add(stream)
+
     def incoming(self) -> bytes:
         """Octets as they are, a frame of any kind, or one that a peer in its right mind could send."""
         script = self.script
@@ -263,6 +275,8 @@ def drive_session(octets: bytes, role: Role) -> None:
         limits=LIMITS,
     )
     end = End(session, role, script, peer_frame=0xFFFFFF)
+    if script.number() & 1:
+        _open(end, session)
     while not script.is_over:
         if script.number() & 3:
             _take(end, session, session.receive_data(end.incoming(), end.now))
@@ -272,6 +286,21 @@ def drive_session(octets: bytes, role: Role) -> None:
     end.tell(session.receive_end(end.now))
     assert end.is_over
     assert session.next_deadline() is None
+
+
+def _open(end: End, session: Session) -> None:
+    """Without the script, which would seldom come so far."""
+    is_client = session.role is Role.CLIENT
+    stream = 2 if is_client else 1
+    hello = {**_HELLO, b"id": b"s:peer"} if is_client else _HELLO
+    octets = encode_frame(Frame(FrameType.HELLO, 0, stream, StreamFlag.BEGIN, PartFlag.END, encode(hello)))
+    if is_client:
+        octets += encode_frame(Frame(FrameType.DECISION, 0, stream, 0, PartFlag.END, encode(_DECISION)))
+    end.tell(session.receive_data(octets, end.now))
+    if not is_client:
+        end.tell(session.decide(connection=(bytes(8), 1), session=bytes(16), now=end.now))
+    assert session.agreement is not None
+    end.has_begun(stream)
 
 
 def _take(end: End, session: Session, events: Sequence[object]) -> None:

@@ -52,8 +52,8 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "rows": (b"\0\0\xa2Dargs\xa1AaAbDnameDecho", b"\1\x02\x5f\x42ab\x41c\xff\xd9\x01\x02\x81\x01"),
     "reactor_client": (b"\4\0\0" + _CLIENT,),
     "reactor_server": (b"\0\0\0" + _heard(REQUEST) + b"\0\1\1\0\0\0\0", b"\4\0\1" + _SERVER),
-    "session_client": (_CLIENT,),
-    "session_server": (_SERVER,),
+    "session_client": (b"\0" + _CLIENT, b"\1"),
+    "session_server": (b"\0" + _SERVER, b"\1"),
     "opening": tuple(
         bytes([inside, 0]) + head
         for inside in (0, 1)
