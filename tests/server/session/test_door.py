@@ -210,6 +210,21 @@ def test_requests_behind_each_other(sizes: list[int]) -> None:
     assert not connected.host.heads
 
 
+@pytest.mark.parametrize("first", [b"", request_octets("GET", "/healthz")])
+def test_body_that_looks_like_a_request(first: bytes) -> None:
+    """What stands in a body is never taken for a request, wherever its pieces begin."""
+    connected = Connected()
+    connected.send(first)
+    head = b"POST /message-system HTTP/1.1\r\nContent-Type: application/cbor\r\nContent-Length: %d\r\n\r\n"
+
+    connected.send(head[:20])
+    connected.send(head[20:] % len(HEAD))
+    connected.send(HEAD)
+
+    assert not connected.host.heads
+    assert b"HTTP/1.1 400" in connected.written
+
+
 def test_pipelined_session() -> None:
     """A request for a session that did not wait for the answer before it is an ordinary request, and refused as such."""
     connected = Connected()
