@@ -778,6 +778,18 @@ def test_any_octets(at: int, dropped: int, inserted: bytes) -> None:
     assert hosting.wired.site.connections == 1  # that over which the computer was registered
 
 
+@given(
+    st.binary(max_size=300),
+    st.sampled_from([b"", b"default HTTP/1.1\r\n", b"s%3A/../x?y HTTP/1.1\r\nUpgrade:"]),
+)
+def test_any_head(octets: bytes, beginning: bytes) -> None:
+    """Whatever is asked at the door, there is an answer, or HTTP's."""
+    hosting = Hosting()
+    answer = answer_to(hosting, b"GET /session/" + beginning + octets.replace(b"\r\n\r\n", b"") + b"\r\n\r\n")
+
+    assert status_of(answer) in (101, 400, 404, 426)
+
+
 def test_old_http(hosting: Hosting) -> None:
     """nginx, unless told otherwise, sends HTTP/1.0 without the upgrade: that is 426, and the agent goes by POST."""
     octets = answer_to(hosting, b"GET /session/default HTTP/1.0\r\nHost: x\r\nConnection: close\r\n\r\n")
