@@ -4,11 +4,14 @@ Situations in which Landscape's client loses messages or stops, and what becomes
 The faults are numbered as in docs/compared-with-landscape.md, which also names the tests of those that are not here.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from twisted.logger import capturedLogs
 
+from fieldpost.broker.store.store import Store
 from fieldpost.runtime.database import DatabaseFull
 from fieldpost.wire import cbor
 from fieldpost.wire.errors import RemoteProtocolError
@@ -167,3 +170,41 @@ def test_l14_nothing_is_lost_while_approval_is_awaited() -> None:
     rig.clock.pump([60.0] * 60)
 
     assert server.stored("load") == [0, 1, 2, 3, 4]
+
+
+def steps(store: Store, act: Callable[[], object]) -> int:
+    """Of SQLite's machine, in hundreds: what something costs, whatever else the computer does."""
+    connection = store._file._connection
+    assert connection
+    count = 0
+
+    def tick() -> int:
+        nonlocal count
+        count += 1
+        return 0
+
+    connection.set_progress_handler(tick, 100)
+    act()
+    connection.set_progress_handler(None, 0)
+    return count
+
+
+def costs(backlog: int) -> list[int]:
+    """Of one message more, the state of it all, and one exchange, when so many wait."""
+    store = open_store()
+    add_values(store, range(backlog))
+    exchange = partial(drain_one, store)
+    exchange()
+    return [steps(store, act) for act in (partial(add, store, new()), store.status, exchange)]
+
+
+def drain_one(store: Store) -> None:
+    begin(store, 100)
+    store.commit_answer(answer())
+
+
+def test_d6_a_backlog_costs_nothing() -> None:
+    """One message more, a look, and an exchange cost the same on top of 300 messages and of 30,000."""
+    few, many = costs(300), costs(30_000)
+
+    assert all(large <= 1.1 * small + 2 for small, large in zip(few, many, strict=True)), (few, many)

@@ -230,6 +230,7 @@ def test_once(folder: Path) -> None:
     assert os.uname().sysname in document["operation"]["result-text"]
     assert document["broker"]["session"]["carrier"] == "session"
     assert "session: open" in ended.stderr
+    assert sum(document["processes"][name]["resident-kib"] for name in ("broker", "monitors")) < 115 * 1024
     assert processes_of(folder) == []
     assert "Traceback" not in ended.stderr + (folder / "demo.log").read_text()
 
