@@ -16,7 +16,7 @@ from fieldpost.broker.local.plugin_link import Broker as BrokerParts
 from fieldpost.broker.local.plugin_link import DeliverCall, Links, PluginLink
 from fieldpost.broker.output import Outputs
 from fieldpost.broker.store.store import Store
-from fieldpost.broker.topics import Silence, TopicRelay
+from fieldpost.broker.topics import TopicRelay
 from fieldpost.plugins.connection import BrokerConnection, ConnectionLimits
 from fieldpost.plugins.context import Broker
 from fieldpost.plugins.outbox import OutboxLimits
@@ -26,6 +26,7 @@ from fieldpost.wire.local import DONE, EVENTS, Deliver, Event, Outcome
 from fieldpost.wire.message import Message
 from tests.broker.store.stores import open_store
 from tests.fakes import InlineWriter
+from tests.local_socket import Upstream
 
 MAX_WAITING = 5
 
@@ -72,6 +73,8 @@ class Side(Protocol):
 
     def fire(self, name: str, **details: Any) -> None: ...
 
+    def notify(self, topic: str, value: Any) -> None: ...
+
 
 class FakeSide:
     """fieldpost.testing's."""
@@ -109,6 +112,9 @@ class FakeSide:
     def fire(self, name: str, **details: Any) -> None:
         self._fake.fire(name, **details)
 
+    def notify(self, topic: str, value: Any) -> None:
+        self._fake.notify(topic, value)
+
 
 class RealSide:
     """A BrokerConnection, and over a line in memory the broker's end with its store."""
@@ -122,6 +128,8 @@ class RealSide:
         self._asked = 0
         self._is_away = False
         self._links = Links()
+        self._upstream = Upstream()
+        self._notified = 0
         self._pump: IOPump | None = None
         self._parts = BrokerParts(
             store=self.store,
@@ -134,6 +142,7 @@ class RealSide:
                         uids=frozenset({7}),
                         sends=frozenset({EVERY_TYPE}),
                         handles=frozenset({EVERY_TYPE}),
+                        subscribes=frozenset({EVERY_TYPE}),
                     )
                 ],
                 operators=(),
@@ -141,7 +150,7 @@ class RealSide:
             deliveries=self,
             events=self._bus,
             exchanges=self,
-            topics=TopicRelay(upstream=Silence()),
+            topics=TopicRelay(upstream=self._upstream.subscribe),
             outputs=Outputs(clock=self.clock),
             status=self._status,
             clock=self.clock,
@@ -214,6 +223,11 @@ class RealSide:
 
     def fire(self, name: str, **details: Any) -> None:
         result_of(Deferred.fromCoroutine(self._bus.fire(name, **details)))
+
+    def notify(self, topic: str, value: Any) -> None:
+        self._notified += 1
+        if topic in self._upstream.heard:
+            self._upstream.notify(topic, self._notified, value)
 
     def request(self, *, at_once: bool) -> None:
         """See plugin_link.Exchanges."""

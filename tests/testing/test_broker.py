@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from fieldpost.plugins import BufferFull, MessageRefused
 from fieldpost.testing import FakeBroker, NotYet, result_of
@@ -14,7 +14,9 @@ from fieldpost.wire.local import (
     MAX_MESSAGE_OCTETS,
     OBSOLETE_SESSION,
     Event,
+    Notification,
     Outcome,
+    Output,
 )
 from tests.testing.sides import MAX_WAITING, FakeSide, RealSide, Side
 
@@ -191,6 +193,37 @@ def test_events_are_heard(side: Side) -> None:
     side.settle()
 
     assert side.heard.events == [Event(name=EXCHANGE_DONE, details={"success": True})]
+
+
+def test_notifications_are_heard(side: Side) -> None:
+    """Those of the topic that was asked for, until it is given up."""
+    heard: list[Any] = []
+
+    def hear(said: Notification) -> "Deferred[None]":
+        heard.append((said.topic, said.value))
+        return succeed(None)
+
+    result_of_settled(side, side.broker.subscribe("load", "weather", hear))
+    side.notify("weather", "rain")
+    side.notify("tides", "low")
+    side.settle()
+    result_of_settled(side, side.broker.unsubscribe("load", "weather"))
+    side.notify("weather", "snow")
+    side.settle()
+
+    assert heard == [("weather", "rain")]
+
+
+def test_a_report_while_the_broker_is_away_is_dropped(side: Side) -> None:
+    """And nobody waits for it."""
+    side.away()
+
+    assert result_of(side.broker.report(Output(plugin="load", operation=1, text="hello"))) is None
+
+
+def result_of_settled(side: Side, deferred: "Deferred[Any]") -> Any:
+    side.settle()
+    return result_of(deferred)
 
 
 # What only the fake can do
