@@ -13,8 +13,16 @@ from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from .errors import BrokerError
+
+MAX_TOPICS = 24
+"""That all plugins together may hear: each is a request that stays open, and the server takes 64 of these at a time."""
 Forget = Callable[[], None]
 """Takes back a registration; calling it again does nothing."""
+
+
+class TooManyTopics(BrokerError):
+    """No further topic is heard now."""
 
 
 @frozen(kw_only=True)
@@ -73,9 +81,17 @@ class TopicRelay:
         self._topics: dict[str, _Topic] = {}
 
     def subscribe(self, topic: str, since: int | None, listener: Listener) -> Forget:
-        """Hear a topic from now on, and at once when there is something newer than `since`; until the answer is called."""
+        """
+        Hear a topic from now on, and at once when there is something newer than `since`; until the answer is called.
+
+        Raises TooManyTopics.
+        """
         found = self._topics.get(topic)
         if found is None:
+            if len(self._topics) >= MAX_TOPICS:
+                raise TooManyTopics(
+                    f"the plugins of this machine hear {MAX_TOPICS} topics already; let one be given up first"
+                )
             found = self._topics[topic] = _Topic()
             found.upstream = self._upstream(topic, lambda heard: self._heard(topic, heard))
         ear = _Ear(listener, since)

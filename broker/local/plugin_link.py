@@ -49,7 +49,7 @@ from ...wire.local import (
 from ...wire.message import Message
 from ..output import Outputs, Progress
 from ..store.records import State
-from ..topics import Listener, Notice
+from ..topics import Listener, Notice, TooManyTopics
 from .grants import Grant, Grants
 from .intake import Intake, Source
 from .peer import Peer, PeerUnknown
@@ -107,7 +107,7 @@ class Topics(Protocol):
     """Where the server's notifications are heard."""
 
     def subscribe(self, topic: str, since: int | None, listener: Listener) -> Forget:
-        """Give the listener what is newer, and what comes, until the answer is called."""
+        """Give the listener what is newer, and what comes, until the answer is called. Raises TooManyTopics."""
 
 
 Status = Callable[[], Awaitable[dict[str, Any]]]
@@ -131,8 +131,6 @@ class LinkLimits:
     scope_length: int = 64
     unanswered: int = 1_000
     """A plugin with so many deliveries and events unanswered is disconnected."""
-    topics: int = 256
-    """Topics that one connection may hear."""
     ping_within: float = 5.0
     """Seconds in which a plugin's process answers a ping."""
 
@@ -471,10 +469,11 @@ class PluginLink(CallProtocol):
                 f"plugin `{grant.name}` may not hear `{asked.topic}`; name it under `subscribes` in the plugin's manifest"
             )
         self._forget_topic(asked.plugin, asked.topic)
-        if len(self._heard_topics) >= self._limits.topics:
-            raise Refused(f"a process may hear {self._limits.topics} topics")
         listener = partial(self._notified, asked.plugin)
-        forget = self._broker.topics.subscribe(asked.topic, asked.since, listener)
+        try:
+            forget = self._broker.topics.subscribe(asked.topic, asked.since, listener)
+        except TooManyTopics as error:
+            raise Refused(str(error)) from error
         self._heard_topics[asked.plugin, asked.topic] = forget
         return Nothing()
 

@@ -4,7 +4,7 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from fieldpost.broker.topics import Notice, Silence, TopicRelay
+from fieldpost.broker.topics import MAX_TOPICS, Notice, Silence, TooManyTopics, TopicRelay
 from tests.local_socket import Upstream
 
 
@@ -109,6 +109,16 @@ class TopicTests(SynchronousTestCase):
         self.upstream.notify("weather", 1)
 
         assert ear.seqs == [1]
+
+    def test_too_many(self) -> None:
+        """Topics are requests that stay open, so there are few; those that are heard may be heard by more."""
+        forgets = [self.relay.subscribe(f"topic {number}", None, Ear()) for number in range(MAX_TOPICS)]
+        with pytest.raises(TooManyTopics, match="24 topics already"):
+            self.relay.subscribe("one more", None, Ear())
+        self.relay.subscribe("topic 0", None, Ear())
+        forgets[1]()
+
+        self.relay.subscribe("one more", None, Ear())
 
     def test_gone_while_busy(self) -> None:
         """Who left is not called again."""

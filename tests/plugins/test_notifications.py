@@ -9,6 +9,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from fieldpost.broker.output import Progress
+from fieldpost.broker.topics import MAX_TOPICS
 from fieldpost.plugins.connection import BrokerConnection
 from fieldpost.runtime.amp import CallProtocol
 from fieldpost.wire.local import (
@@ -181,6 +182,15 @@ class TopicTests(SocketTestCase):
         for topic in ("", "x" * 65):
             self.failureResultOf(line.call("subscribe", Subscribe(plugin="load", topic=topic)), Refused)
         self.failureResultOf(line.call("unsubscribe", Unsubscribe(plugin="disk", topic="x")), Refused)
+
+    def test_too_many_topics(self) -> None:
+        """Is refused, with what to do."""
+        for number in range(MAX_TOPICS):
+            self.socket.relay.subscribe(str(number), None, lambda _: succeed(None))
+
+        refused = self.failureResultOf(self.subscribe(self.hear_at_once), Refused)
+
+        assert "let one be given up" in str(refused.value)
 
     def test_asked_again(self) -> None:
         """The newer question replaces the older."""
