@@ -6,7 +6,7 @@ The requests of the peer that run, and what we answer (spec/wire.md 1.7, 5.6, 5.
 
 from collections.abc import Iterable
 
-from ..errors import LocalProtocolError
+from ..errors import LocalProtocolError, RemoteProtocolError
 from .credit import SendWindow
 from .events import Aborted, Atom, Cancelled, CommandError, Event, Progress, Requested, Value, atom_of
 from .frame import FrameType, PartFlag
@@ -77,7 +77,14 @@ class Answers:
         return [requested]
 
     def refuse(self, id: int, error: CommandError) -> None:
-        """The answer to a request that never ran."""
+        """
+        The answer to a request that never ran.
+
+        Raises RemoteProtocolError when the peer has so many of them to read that it cannot be reading.
+        """
+        if len(self._active) >= self._limits.untold:
+            text = f"{len(self._active)} requests are under way, where {self._limits.active} may be"
+            raise RemoteProtocolError("flood", text)
         answer = self._active[id] = Answer(id, 0)
         self._end_with(answer, error)
 

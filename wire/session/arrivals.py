@@ -13,7 +13,7 @@ from .answers import CANCELLED, Answers
 from .credit import Ledger, ReceiveWindow
 from .events import Aborted, CommandError, Event, Requested, Value, atom_of
 from .frame import Frame, FrameType, PartFlag, RequestFlag, StreamFlag
-from .limits import Limits
+from .limits import Limits, Pool
 from .outbound import Sender
 from .outcome import encode_error
 from .values import Codec, encode_map
@@ -76,6 +76,9 @@ class Arrivals:
         self._refused: dict[int, Partial] = {}
         self._held = 0
         """Octets of data, all requests together."""
+        self.pool: Pool | None = None
+        """Where the data of all connections together are counted while they are not whole."""
+        self.most_data = limits.data
         self.is_closing = False
         self.last = 0
         """The latest request that was taken up."""
@@ -205,17 +208,28 @@ class Arrivals:
             if partial.decoded > self._limits.decoded_request:
                 raise RemoteProtocolError("decoded-request-too-large", f"the data of request {frame.request}")
         size = len(frame.payload)
-        if self._held + self._answers.held + size > self._limits.data:
-            text = f"more than {self._limits.data} octets of data for all requests that run"
+        if self._held + self._answers.held + size > self.most_data:
+            text = f"more than {self.most_data} octets of data for all requests that run"
             return self._refuse(partial, CommandError(b"too-large", (atom_of(text),)), frame)
+        if self.pool is not None and not self.pool.take(size):
+            text = "this side holds as much as it can for all its peers; ask again later"
+            return self._refuse(partial, CommandError(b"busy", (atom_of(text),)), frame)
         partial.data += frame.payload
         partial.size += size
         self._held += size
         if not end:
             return []
+        size = partial.size
         del self._partial[partial.request]
+        self._let_go(partial)
+        return self._run(partial.request, partial.asked, bytes(partial.data), size)
+
+    def _let_go(self, partial: Partial) -> None:
+        """Its data count no more: it is whole, or nobody wants it."""
         self._held -= partial.size
-        return self._run(partial.request, partial.asked, bytes(partial.data), partial.size)
+        if self.pool is not None and partial.size:
+            self.pool.give(partial.size)
+        partial.size = 0
 
     def _give_back(self, request: int, wire: int, partial: Partial | None) -> None:
         """Data are counted, and given back at once: they have a limit of their own, and a request runs when whole."""
@@ -265,13 +279,22 @@ class Arrivals:
     def _refuse(self, partial: Partial, error: CommandError | None, frame: Frame) -> list[Event]:
         """Answer it at once, and drop what comes of it."""
         self._partial.pop(partial.request, None)
-        self._held -= partial.size
+        self._let_go(partial)
         if not partial.ends_with(frame):
-            partial.payload, partial.data, partial.size = bytearray(), bytearray(), 0
-            self._refused[partial.request] = partial
+            self._pass_over(partial)
         if error is not None:
             self._answers.refuse(partial.request, error)
         return []
+
+    def _pass_over(self, partial: Partial) -> None:
+        """Drop what has come of it, and what will. Raises RemoteProtocolError for more than can be under way."""
+        if len(self._refused) >= self._limits.active:
+            text = (
+                f"{len(self._refused)} requests go on that were refused, where {self._limits.active} may run"
+            )
+            raise RemoteProtocolError("flood", text)
+        partial.payload, partial.data = bytearray(), bytearray()
+        self._refused[partial.request] = partial
 
     def take_cancel(self, id: int, reason: bytes | None) -> list[Event]:
         """The peer takes a request back. It may be over already."""
@@ -280,7 +303,7 @@ class Arrivals:
         partial = self._partial.pop(id, None)
         if partial is None:
             return self._answers.take_cancel(id, reason)
-        self._held -= partial.size
+        self._let_go(partial)
         self._answers.refuse(id, CANCELLED)
         return []
 
@@ -299,8 +322,8 @@ class Arrivals:
             one for one in self._partial.values() if one.touched + self._limits.partial_age <= now
         ]:
             del self._partial[partial.request]
-            self._held -= partial.size
-            partial.payload, partial.data, partial.size = bytearray(), bytearray(), 0
+            self._let_go(partial)
+            partial.payload, partial.data = bytearray(), bytearray()
             self._refused[partial.request] = partial
             if self._bare:
                 text = atom_of(f"nothing came of the request for {self._limits.partial_age:g} seconds")
@@ -313,5 +336,7 @@ class Arrivals:
     def abort(self, reason: str) -> list[Event]:
         """No more will come."""
         partial, self._partial = self._partial, {}
+        for one in partial.values():
+            self._let_go(one)
         self._refused.clear()
         return [Aborted(request, reason) for request in partial]

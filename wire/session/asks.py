@@ -77,7 +77,7 @@ class Asks:
         """From the next request and answer on."""
         self._codec = codec
         self._value_limits = cbor.Limits(
-            octets=self._limits.data, depth=self._limits.depth, items=self._limits.members
+            octets=self._limits.answer, depth=self._limits.depth, items=self._limits.members
         )
         self._spare = RowReader(codec, self._value_limits)
 
@@ -281,8 +281,8 @@ class Asks:
         ask.held = reader.held
         if ask.held and ask.reader is None:
             ask.reader, self._spare = reader, RowReader(self._codec, self._value_limits)
-        if self._held > self._limits.data:
-            raise TooLarge(f"values that are not whole take more than {self._limits.data} octets")
+        if self._held > self._limits.answer:
+            raise TooLarge(f"values that are not whole take more than {self._limits.answer} octets")
 
     def _check_end(self, ask: Ask) -> None:
         if not ask.began:

@@ -34,6 +34,15 @@ class Atom:
         return b"%".join(filled).decode("utf-8", "backslashreplace")
 
 
+MAX_WORD = 1000
+
+
+def word_of(octets: bytes) -> str:
+    """A peer's word, bounded and printable."""
+    text = octets[:MAX_WORD].decode("ascii", "replace")
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def atom_of(text: str) -> Atom:
     """Text as an atom that shows it as it is, whatever is in it."""
     if text.isascii():

@@ -6,12 +6,11 @@ when both were said and nothing runs it is over; five seconds after the first it
 """
 
 from .agreement import Closed
-from .events import Map, PeerClosed
+from .events import Map, PeerClosed, word_of
 from .reactor import Reactor
 
 DRAIN_SECONDS = 5.0
 """From the first goodbye to the end, whatever still runs."""
-MAX_WORD = 1000
 
 
 class Goodbye:
@@ -63,9 +62,3 @@ class Goodbye:
         """Whether the peer's was heard, which ours went before or follows at once, and nothing runs any more."""
         reactor = self._reactor
         return self._is_heard and not reactor.active + reactor.outstanding
-
-
-def word_of(octets: bytes) -> str:
-    """A peer's word, bounded and printable."""
-    text = octets[:MAX_WORD].decode("ascii", "replace")
-    return "".join(c if c.isprintable() else "?" for c in text)

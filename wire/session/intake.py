@@ -2,7 +2,7 @@
 What each frame of the peer means, by its type and by where the connection stands (spec/wire.md 1.7, 1.8, 5.3).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ..errors import RemoteProtocolError
 from .answers import Answers
@@ -10,7 +10,7 @@ from .arrivals import Arrivals
 from .asks import Asks
 from .control import FloodGauge, check_ping, read_cancel, read_close, read_extension, read_map, read_settings
 from .credit import read_credit
-from .events import DecisionReceived, Event, Pinged, Ponged, Settings
+from .events import DecisionReceived, Event, Pinged, Ponged, Settings, word_of
 from .frame import PONG, Frame, FrameType, StreamFlag
 from .identity import Role
 from .limits import Limits
@@ -39,6 +39,7 @@ class Intake:
         asks: Asks,
         arrivals: Arrivals,
         answers: Answers,
+        unpacks: Collection[bytes] | None,
     ) -> None:
         self.role = role
         self.bare = bare
@@ -46,7 +47,7 @@ class Intake:
         self._asks = asks
         self._arrivals = arrivals
         self._answers = answers
-        self._streams = InStreams(odd=role is Role.SERVER, limits=limits)
+        self._streams = InStreams(odd=role is Role.SERVER, limits=limits, unpacks=unpacks)
         self._settings = Assembly("settings", limits.hello)
         self._settings_left = most_settings
         self._decision = Assembly("decision", limits.decision)
@@ -137,7 +138,7 @@ class Intake:
         if frame.request:
             return self._asks.take_error(frame)
         error = read_error(frame.payload)
-        raise PeerBrokeOff("error-frame-from-peer", f"the peer broke off: {error.text}")
+        raise PeerBrokeOff("error-frame-from-peer", f"the peer broke off: {word_of(error.text.encode())}")
 
     def _take_settings(self, frame: Frame, wire: int, now: float) -> list[Event]:
         self._gauge.count(now)

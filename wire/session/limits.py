@@ -1,5 +1,7 @@
 """How much one end of a session takes from the other (spec/wire.md 5.8). Most of it is told to the peer in the hello."""
 
+from typing import Protocol
+
 from attrs import frozen
 
 KIB = 1024
@@ -8,6 +10,16 @@ MIB = 1024 * KIB
 LARGEST_FRAME = 0xFFFFFF
 """What the header's length field can say."""
 LARGEST_CREDIT = 2**31 - 1
+
+
+class Pool(Protocol):
+    """Octets of command data that are not whole yet, of all connections together."""
+
+    def take(self, octets: int) -> bool:
+        """Hold so many more; False, and nothing is held, when there is no room for them."""
+
+    def give(self, octets: int) -> None:
+        """Hold so many less."""
 
 
 @frozen(kw_only=True)
@@ -29,7 +41,11 @@ class Limits:
     """All of the peer's settings."""
     decision: int = 4 * KIB
     data: int = 32 * MIB
-    """Command data held for all requests of a connection together; also one value of a response."""
+    """Command data held for all requests of a connection together."""
+    stranger_data: int = 256 * KIB
+    """The same of a peer that may not ask for everything: it has shown nothing of itself yet."""
+    answer: int = 32 * MIB
+    """One value of an answer, and all those together that are not whole."""
     active: int = 64
     """Requests of the peer that run at once."""
     partial: int = 16
@@ -60,3 +76,8 @@ class Limits:
     def request_credit(self) -> int:
         """The window of one request."""
         return self.credit // 4
+
+    @property
+    def untold(self) -> int:
+        """Requests that run, or whose refusal the peer has not read: who keeps to `active` never has as many."""
+        return 16 * self.active

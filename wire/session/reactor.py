@@ -8,7 +8,7 @@ raises LocalProtocolError and changes nothing.
 A bare reactor speaks to the framing's ancestor, which has neither credit, cancel, ping nor close: there only the client asks.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from .. import cbor
 from ..errors import LocalProtocolError, RemoteProtocolError
@@ -29,7 +29,7 @@ from .events import (
 from .frame import MAY_IGNORE, PONG, Frame, FrameType, PartFlag
 from .identity import Role
 from .intake import Intake, PeerBrokeOff
-from .limits import Limits
+from .limits import Limits, Pool
 from .outbound import LEAST_TO_PACK, Outbound, OutStream, Sender
 from .outcome import Message, atoms_of, details_of, encode_error_within
 from .values import DEFAULT, Codec
@@ -53,6 +53,8 @@ class Reactor:
         credit: both ends count it
         full_duplex: False for a client that sends all its requests at once
         buffer_sends: requests wait for `flush`
+        pool: where data are counted that are not whole, with those of other connections
+        unpacks: the encodings that we have told that we unpack; None for all that there are
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class Reactor:
         credit: bool = False,
         full_duplex: bool = True,
         buffer_sends: bool = False,
+        pool: Pool | None = None,
+        unpacks: Collection[bytes] | None = None,
     ) -> None:
         self.role = role
         self.bare = bare
@@ -97,6 +101,7 @@ class Reactor:
             sender=self._sender,
             answers=self._answers,
         )
+        self._arrivals.pool = pool
         self._credit = False
         self.credit = credit
         self._intake = Intake(
@@ -108,6 +113,7 @@ class Reactor:
             asks=self._asks,
             arrivals=self._arrivals,
             answers=self._answers,
+            unpacks=unpacks,
         )
         self.is_over = False
         """Broken, or the input ended: nothing that comes counts."""
@@ -159,6 +165,10 @@ class Reactor:
             self._answers.send_credit = self._peer_limits.request_credit
             self._asks.grant(self._peer_limits.request_credit)
             self._credit = True
+
+    def distrust(self) -> None:
+        """The peer has shown nothing of itself: take less of it from now on."""
+        self._arrivals.most_data = min(self._limits.data, self._limits.stranger_data)
 
     @property
     def encoding(self) -> bytes | None:

@@ -46,14 +46,15 @@ from .events import (
     Ponged,
     Requested,
     Settings,
+    word_of,
 )
 from .frame import Framer, FrameTooLarge
-from .goodbye import Goodbye, word_of
+from .goodbye import Goodbye
 from .handshake import Handshake, limits_from
 from .hello import CREDIT, PUSH, Hello, hello_map, proof_map, read_hello, read_proof
 from .identity import Evidence, Role
 from .keepalive import Keepalive
-from .limits import Limits
+from .limits import Limits, Pool
 from .negotiation import HANDSHAKE, Move, Negotiation, State
 from .reactor import Reactor
 from .requests import Requests
@@ -78,7 +79,8 @@ class Session:
 
     `limits` is what we take. `random` gives floats from 0 up to 1, for jitter. `evidence` is what the carrier knows of
     the peer; None: for a client, that it has checked the server's certificate; for a server, nothing. `master_secret`
-    is the secret with which a peer may prove that it is our master; brokers need none.
+    is the secret with which a peer may prove that it is our master; brokers need none. `pool` counts the data that have
+    come in part, with those of other sessions.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Session:
         master_secret: bytes | None = None,
         waiting: Limit = Limit(),  # noqa: B008 - frozen
         handshake_seconds: float = HANDSHAKE_SECONDS,
+        pool: Pool | None = None,
     ) -> None:
         self.role = role
         self.agreement: Agreement | None = None
@@ -108,7 +111,14 @@ class Session:
         )
         self._early = Early()
         self._framer = Framer(limits.frame)
-        self._reactor = Reactor(role, limits=limits, peer_limits=Limits(), most_settings=2)
+        self._reactor = Reactor(
+            role,
+            limits=limits,
+            peer_limits=Limits(),
+            most_settings=2,
+            pool=pool,
+            unpacks=[name.encode() for name in self._handshake.ours.encodings],
+        )
         self._requests = Requests(role=role, reactor=self._reactor, limit=waiting)
         self._goodbye = Goodbye(self._reactor)
         self._has_proved = not us.announces_proof
@@ -370,7 +380,8 @@ class Session:
         Let there be a session, after Offered.
 
         `connection` is our incarnation and the number of this connection; `session` is for logs; `allowed` are the
-        commands that the peer may call, None for all: others get the command error `not-registered`. Raises
+        commands that the peer may call, None for all: others get the command error `not-registered`, and its data are
+        bounded by Limits.stranger_data. Raises
         LocalProtocolError when there is nothing to decide. Nothing happens when it is over already.
         """
         self._now = now
@@ -380,7 +391,9 @@ class Session:
             raise LocalProtocolError("our own proof was announced and has to be sent before the decision")
         self._machine.make(Move.DECIDE)
         decision = self._handshake.decide(connection, session)
-        self._allowed = None if allowed is None else frozenset(allowed)
+        if allowed is not None:
+            self._allowed = frozenset(allowed)
+            self._reactor.distrust()
         self._reactor.decision(decision_map(decision))
         self._open(self._handshake.agree(decision))
         self._leave_early()

@@ -2,11 +2,13 @@
 The peer's streams (spec/wire.md 1.2, 1.6): which are open, and how what comes over them is packed.
 """
 
+from collections.abc import Collection
+
 from attrs import define
 
 from ..cbor import Limits as ValueLimits
 from ..errors import Malformed, RemoteProtocolError, TooLarge
-from .encodings import Unpacker, make_unpacker
+from .encodings import IDENTITY, Unpacker, make_unpacker
 from .frame import Frame, PartFlag, StreamFlag
 from .limits import Limits
 from .values import HG, RowReader
@@ -56,9 +58,11 @@ class InStream:
 class InStreams:
     """All of them."""
 
-    def __init__(self, *, odd: bool, limits: Limits) -> None:
+    def __init__(self, *, odd: bool, limits: Limits, unpacks: Collection[bytes] | None) -> None:
+        """`unpacks` are the encodings that were announced, None for all that there are."""
         self._odd = odd
         self._limits = limits
+        self._unpacks = unpacks
         self._open: dict[int, InStream] = {}
 
     def check(self, frame: Frame) -> None:
@@ -98,7 +102,7 @@ class InStreams:
             raise RemoteProtocolError("settings-repeated", f"stream {frame.stream} is set up already")
         octets = stream.settings.add(frame)
         if octets is not None:
-            stream.unpacker = _make(octets)
+            stream.unpacker = self._make(octets)
 
     def unpack(self, frame: Frame) -> bytes:
         """What is in an encoded frame. Raises RemoteProtocolError."""
@@ -112,22 +116,23 @@ class InStreams:
         except Malformed as error:
             raise RemoteProtocolError("decoding-failed", str(error)) from error
 
-
-def _make(octets: bytes) -> Unpacker:
-    reader = RowReader(HG, _SETTINGS_LIMITS)
-    try:
-        values = reader.feed(octets)
-    except RemoteProtocolError as error:
-        raise RemoteProtocolError("settings-malformed", f"settings of a stream: {error}") from error
-    if reader.end() or not values or not isinstance(values[0], bytes):
-        raise RemoteProtocolError(
-            "settings-malformed", "settings of a stream begin with the name of an encoding"
-        )
-    unpacker = make_unpacker(values[0])
-    if unpacker is None:
-        raise RemoteProtocolError("unknown-encoding", f"this side does not know the encoding {values[0]!r}")
-    if len(values) > 1:
-        raise RemoteProtocolError(
-            "encoding-extra-values", f"the encoding {values[0]!r} takes no further values"
-        )
-    return unpacker
+    def _make(self, octets: bytes) -> Unpacker:
+        reader = RowReader(HG, _SETTINGS_LIMITS)
+        try:
+            values = reader.feed(octets)
+        except RemoteProtocolError as error:
+            raise RemoteProtocolError("settings-malformed", f"settings of a stream: {error}") from error
+        if reader.end() or not values or not isinstance(values[0], bytes):
+            raise RemoteProtocolError(
+                "settings-malformed", "settings of a stream begin with the name of an encoding"
+            )
+        name = values[0]
+        is_welcome = self._unpacks is None or name in self._unpacks or name == IDENTITY
+        unpacker = make_unpacker(name) if is_welcome else None
+        if unpacker is None:
+            raise RemoteProtocolError("unknown-encoding", f"this side does not know the encoding {name!r}")
+        if len(values) > 1:
+            raise RemoteProtocolError(
+                "encoding-extra-values", f"the encoding {name!r} takes no further values"
+            )
+        return unpacker

@@ -304,7 +304,7 @@ def test_wrong_use() -> None:
 
 def test_value_too_large() -> None:
     """A value above the limit fails its request and cancels it; the connection goes on."""
-    reactor = asking(2, limits=Limits(data=1000), bare=False)
+    reactor = asking(2, limits=Limits(answer=1000), bare=False)
     events = reactor.receive(Frame(RESPONSE, 1, 2, 1, 1, STATUS_OK + b"\x59\xff\xff"))
 
     (failed,) = events
@@ -318,7 +318,7 @@ def test_value_too_large() -> None:
 
 def test_values_too_large_together() -> None:
     """So do values that are not whole, when they are too much together."""
-    reactor = asking(2, limits=Limits(data=1000), bare=False)
+    reactor = asking(2, limits=Limits(answer=1000), bare=False)
     part = STATUS_OK + b"\x59\x03\x00" + bytes(600)
 
     first = reactor.receive(Frame(RESPONSE, 1, 2, 1, 1, part))
