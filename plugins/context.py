@@ -2,25 +2,22 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from ..wire.local import Notification as Said
 from ..wire.local import Output
 from ..wire.message import Message
-
-if TYPE_CHECKING:
-    from .topics import Notification, Subscription
+from .topics import Notification, Subscription, Upstream
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Broker(Protocol):
+class Broker(Upstream, Protocol):
     """The broker as plugins see it. It may be away: then calls wait, within bounds, until it is back."""
 
     def send(
@@ -39,14 +36,6 @@ class Broker(Protocol):
 
     def report(self, output: Output) -> "Deferred[None]":
         """Tell what an operation writes. It is dropped while the broker is away."""
-
-    def subscribe(
-        self, plugin: str, topic: str, heard: "Callable[[Said], Deferred[None]]"
-    ) -> "Deferred[None]":
-        """From now on, also after a reconnect, hear what the server notifies of a topic; fails with Refused."""
-
-    def unsubscribe(self, plugin: str, topic: str) -> "Deferred[None]":
-        """Hear no more of it."""
 
 
 class InThread(Protocol):

@@ -1,7 +1,7 @@
 """The server's notifications as plugins hear them: by topic, in order, one at a time."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredLock
@@ -11,7 +11,18 @@ from twisted.python.failure import Failure
 from ..wire.errors import FieldpostError
 from ..wire.local import Notification as Said
 from .activity import Activity
-from .context import Broker
+
+
+class Upstream(Protocol):
+    """Where notifications come from."""
+
+    def subscribe(
+        self, plugin: str, topic: str, heard: "Callable[[Said], Deferred[None]]"
+    ) -> "Deferred[None]":
+        """From now on, also after a reconnect, hear what the server notifies of a topic; fails with Refused."""
+
+    def unsubscribe(self, plugin: str, topic: str) -> "Deferred[None]":
+        """Hear no more of it."""
 
 
 @frozen(kw_only=True)
@@ -50,7 +61,7 @@ class PluginTopics:
 
     log = Logger()
 
-    def __init__(self, *, broker: Broker, plugin: str, activity: Activity) -> None:
+    def __init__(self, *, broker: Upstream, plugin: str, activity: Activity) -> None:
         self._broker = broker
         self._plugin = plugin
         self._activity = activity

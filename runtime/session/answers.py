@@ -9,7 +9,7 @@ taken (spec/wire.md Z24). However it ends, the peer is answered exactly once (N2
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -18,12 +18,11 @@ from twisted.python.failure import Failure
 from ...wire.cbor import Value
 from ...wire.errors import LocalProtocolError, RemoteProtocolError
 from ...wire.session.events import Aborted, Atom, Cancelled, Map, Requested, atom_of
+from ...wire.session.hello import Hello
 from ...wire.session.outcome import NotActive, Unencodable, details_of
+from .calls import Args
 from .errors import CallCancelled, CommandError, Details
 from .later import Moment, deferred_of
-
-if TYPE_CHECKING:
-    from .peer import Peer
 
 Answer = Iterable[Value] | Awaitable[Iterable[Value] | None] | None
 """None answers without a value. An iterator is drawn from as fast as the peer takes the values."""
@@ -61,6 +60,22 @@ class Answering(Protocol):
         """How far it is."""
 
 
+class Caller(Protocol):
+    """The peer, for a handler that asks back."""
+
+    @property
+    def hello(self) -> Hello | None:
+        """What it said of itself."""
+
+    def call(
+        self, name: str, args: "Args | None" = None, *, data: bytes | None = None
+    ) -> "Deferred[tuple[Value, ...]]":
+        """See Peer.call."""
+
+    def tell(self, name: str, args: "Args | None" = None) -> None:
+        """See Peer.tell."""
+
+
 class Asked:
     """A call of the peer to us."""
 
@@ -78,7 +93,7 @@ class Asked:
         "request",
     )
 
-    def __init__(self, answers: "Answers", peer: "Peer", event: Requested) -> None:
+    def __init__(self, answers: "Answers", peer: Caller, event: Requested) -> None:
         self._answers = answers
         self._cancelled: Moment[None] | None = None
         self._work: Deferred[Any] | None = None
@@ -148,7 +163,7 @@ class Answers:
     def __init__(
         self,
         *,
-        peer: "Peer",
+        peer: Caller,
         session: Answering,
         handlers: Mapping[str, Handler],
         is_paused: Callable[[], bool],
