@@ -1,5 +1,6 @@
 """The server as one service: database, threads and ports, opened and closed in order."""
 
+import os
 import random
 import secrets
 import uuid
@@ -24,7 +25,7 @@ from .policy import Policy
 from .session.certificate import inside_tls
 from .session.door import Doors
 from .session.endpoint import Endpoint, Terms
-from .settings import ServerSettings, catalogue_of
+from .settings import ServerSettings, catalogue_of, with_credentials
 from .site import Site, SiteLimits
 
 DATABASE_FILE = "server.sqlite"
@@ -140,7 +141,7 @@ class ServerService(Service):
         return Doors(site=site, host=self._endpoint, clock=self._reactor)
 
     def _session_endpoint(self, server: Server) -> Endpoint | None:
-        chosen = self._settings.session
+        chosen = with_credentials(self._settings.session, os.environ)
         if not chosen.enabled:
             return None
         tls = None

@@ -2,12 +2,13 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import Factory, frozen
+from attrs import Factory, evolve, frozen
 
 from ..runtime.message_types import MessageOptions, catalogue_with, declarations_of
-from ..runtime.secret import read_secret
+from ..runtime.secret import place_of, read_secret
 from ..runtime.settings import OCTETS, SECONDS, load, option
 from ..wire.declaration import Catalogue
 from ..wire.http import MAX_EXCHANGE_OCTETS
@@ -166,6 +167,20 @@ def api_token_of(settings: ServerSettings) -> str | None:
     Raises SettingsError.
     """
     return _secret(settings.server.api_token, settings.server.api_token_file, "server.api-token-file")
+
+
+def with_credentials(section: SessionSection, environ: Mapping[str, str]) -> SessionSection:
+    """Each file of the section where it is to be read: a credential of its name takes the place of a missing one."""
+
+    def found(file: Path | None) -> Path | None:
+        return None if file is None else place_of(file, environ)
+
+    return evolve(
+        section,
+        certificate_file=found(section.certificate_file),
+        key_file=found(section.key_file),
+        client_ca_file=found(section.client_ca_file),
+    )
 
 
 def _secret(given: str | None, file: Path | None, option: str) -> str | None:

@@ -14,6 +14,7 @@ from fieldpost.server.settings import (
     catalogue_of,
     load_settings,
     policy_of,
+    with_credentials,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -159,6 +160,17 @@ def test_session(tmp_path: Path) -> None:
 def test_session_mistakes(tmp_path: Path, text: str, part: str) -> None:
     """What would let no session work is said at the start."""
     assert part in problem_with(tmp_path, f"[session]\n{text}\n{LEAST}")
+
+
+def test_a_credential_takes_the_place_of_a_missing_key(tmp_path: Path) -> None:
+    """The service manager hands the key of a session's TLS to the process, as it does with other secrets."""
+    (tmp_path / "tls-key").write_text("KEY")
+    section = SessionSection(certificate_file=Path("/etc/cert.pem"), key_file=Path("/etc/tls-key"))
+
+    found = with_credentials(section, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+    assert (found.certificate_file, found.key_file) == (section.certificate_file, tmp_path / "tls-key")
+    assert with_credentials(section, {}) == section
 
 
 DECLARED = """
