@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import cbor2
+from intake import cpu_seconds
 from twisted.internet import reactor as real_reactor
 from twisted.internet import ssl
 from twisted.internet.defer import Deferred, gatherResults
@@ -169,8 +170,8 @@ def serve(kind: str, folder: Path) -> None:
     reactor.run()
 
 
-def call(kind: str, folder: Path, port: int, calls: int) -> None:
-    """Print calls per second, one at a time and many in flight."""
+def call(kind: str, folder: Path, port: int, calls: int, server: int) -> None:
+    """Print what calls cost, one at a time and many in flight; `server` is the other process."""
     authority = ssl.Certificate.loadPEM((folder / "ca.pem").read_bytes())
     options = ssl.optionsForClientTLS("localhost", trustRoot=authority)
     factory = Factory.forProtocol(CLIENTS[kind])  # type: ignore[arg-type] # a function makes protocols too
@@ -181,10 +182,13 @@ def call(kind: str, folder: Path, port: int, calls: int) -> None:
         connected: Any = await SSL4ClientEndpoint(reactor, "127.0.0.1", port, options).connect(factory)
         client = getattr(connected, "caller", connected)
         await _in_turn(client.echo, WARM_UP)
+        one = await _measure(lambda: _in_turn(client.echo, calls), calls, server)
+        many = await _measure(lambda: _at_once(client.echo, calls * 4), calls * 4, server)
         found.append(
             {
-                "one": await _rate(lambda: _in_turn(client.echo, calls), calls),
-                "many": await _rate(lambda: _at_once(client.echo, calls * 4), calls * 4),
+                f"{manner}_{what}": figure
+                for manner, all in (("one", one), ("many", many))
+                for what, figure in all.items()
             }
         )
 
@@ -198,10 +202,12 @@ def call(kind: str, folder: Path, port: int, calls: int) -> None:
     print(json.dumps(found[0]))
 
 
-async def _rate(run: Callable[[], Awaitable[None]], calls: int) -> float:
-    started = time.perf_counter()
+async def _measure(run: Callable[[], Awaitable[None]], calls: int, server: int) -> dict[str, float]:
+    """Calls per second, and microseconds of the processor for each, both ends together."""
+    started, used = time.perf_counter(), time.process_time() + cpu_seconds(server)
     await run()
-    return calls / (time.perf_counter() - started)
+    seconds, used = time.perf_counter() - started, time.process_time() + cpu_seconds(server) - used
+    return {"per_second": calls / seconds, "cpu_us": used / calls * 1e6}
 
 
 async def _in_turn(echo: Echo, calls: int) -> None:
@@ -219,4 +225,4 @@ if __name__ == "__main__":
     if role == "serve":
         serve(kind, Path(folder))
     else:
-        call(kind, Path(folder), int(rest[0]), int(rest[1]))
+        call(kind, Path(folder), *map(int, rest))

@@ -4,7 +4,7 @@ The session: its reactors in memory, calls over TLS beside a bare echo and AMP, 
     python benchmarks/session.py [--quick] [--json]
 
 The echoes go between two processes on loopback, 300 octets each way, the contenders taking turns; a rate is the median of the rounds, and
-so is the ratio of a round's session to its bare echo. Each part can be run alone: `pair.py`, `idle.py`, `operation.py` say what they do.
+so is the ratio of a round's session to its bare echo. On a busy machine the ratio by the processor's time says more. Each part can be run alone: `pair.py`, `idle.py`, `operation.py` say what they do.
 """
 
 import argparse
@@ -53,29 +53,31 @@ def _measure_echoes(*, rounds: int, calls: int) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         for kind in CONTENDERS:
-            for manner, rate in _echo(kind, calls).items():
-                found.setdefault(f"{kind}_{manner}_per_second", []).append(rate)
+            for what, figure in _echo(kind, calls).items():
+                found.setdefault(f"{kind}_{what}", []).append(figure)
     ratios = map(truediv, found["session_one_per_second"], found["bare_one_per_second"])
+    cpu_ratios = map(truediv, found["bare_one_cpu_us"], found["session_one_cpu_us"])
     return {
-        **{name: median(rates) for name, rates in found.items()},
+        **{name: median(figures) for name, figures in found.items()},
         "session_of_bare_one": median(ratios),
+        "session_of_bare_one_by_cpu": median(cpu_ratios),
     }
 
 
 def _echo(kind: str, calls: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as folder, _echo_server(kind, folder) as port:
-        command = [sys.executable, str(ECHO), "call", kind, folder, port, str(calls)]
+    with tempfile.TemporaryDirectory() as folder, _echo_server(kind, folder) as (port, pid):
+        command = [sys.executable, str(ECHO), "call", kind, folder, port, str(calls), str(pid)]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=300)
-    rates: dict[str, float] = json.loads(done.stdout)
-    return rates
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
 
 
 @contextmanager
-def _echo_server(kind: str, folder: str) -> Iterator[str]:
+def _echo_server(kind: str, folder: str) -> Iterator[tuple[str, int]]:
     command = [sys.executable, str(ECHO), "serve", kind, folder]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        yield server.stdout.readline().strip()
+        yield server.stdout.readline().strip(), server.pid
         server.terminate()
 
 
