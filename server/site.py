@@ -15,12 +15,18 @@ from typing import cast
 
 from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import (
+    IConsumer,
+    IDelayedCall,
+    IProtocolNegotiationFactory,
+    IReactorTime,
+    ITCPTransport,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.iweb import INonQueuedRequestFactory
-from zope.interface import provider
+from zope.interface import implementer, provider
 
 from ..runtime.doors import returns_deferred
 from ..wire.http import MAX_EXCHANGE_OCTETS
@@ -51,6 +57,7 @@ class SiteLimits:
 _LIMITS = SiteLimits()
 
 
+@implementer(IProtocolNegotiationFactory)
 class Site(http.HTTPFactory):
     """Makes a channel per connection, and counts what they hold."""
 

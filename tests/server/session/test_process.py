@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import time
 from http.client import HTTPConnection
 from pathlib import Path
@@ -78,6 +79,22 @@ def test_every_cover(tmp_path: Path) -> None:
             agent.close()
         messages = get(plain["port"], "/api/v1/messages")["messages"]
         assert [message["computer"] for message in messages] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("enabled", ["true", "false"])
+def test_http_alone_is_agreed_on(tmp_path: Path, enabled: str) -> None:
+    """A client that would rather speak HTTP/2 gets HTTP/1.1, whether there are sessions or not."""
+    make_certificate(tmp_path)
+    listen = f'["ssl:port=0:interface=127.0.0.1:privateKey={tmp_path}/key.pem:certKey={tmp_path}/cert.pem"]'
+    config = write_config(tmp_path, listen, f"[session]\nenabled = {enabled}\n")
+    context = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+
+    with (
+        running(config) as (secure,),
+        context.wrap_socket(dial(secure["port"]), server_hostname="localhost") as connection,
+    ):
+        assert connection.selected_alpn_protocol() == "http/1.1"
 
 
 def test_nothing_plain(tmp_path: Path) -> None:
