@@ -257,7 +257,9 @@ class Exchange:
         """
         Up to the first that does not acknowledge just its own payload: the others stand on sand then.
 
-        What an answer behind it would have acknowledged goes again.
+        What an answer behind it would have acknowledged goes again. And of a follower such an answer does not count itself.
+        It may have overtaken those before it, being smaller, and then what it says of the server was true before they
+        arrived: to believe it now would be to number anew what the server has (ancient), and lose or double it.
         """
         taken = _Taken()
         while (answered := await pipeline.next()) is not None:
@@ -265,9 +267,12 @@ class Exchange:
             if not isinstance(reply, Answered):
                 return taken if taken.settlements else reply
             answer = _answer(reply.payload, parcel)
+            is_acknowledged = answer.next_expected_sequence == parcel.end
+            if taken.settlements and not is_acknowledged:
+                break
             taken.sent += len(parcel.messages)
             taken.settlements.append(await self._writer.run(self._store.commit_answer, answer))
-            if answer.next_expected_sequence != parcel.end:
+            if not is_acknowledged:
                 break
         return taken
 

@@ -158,6 +158,20 @@ def test_an_answer_that_takes_less_ends_it() -> None:
     assert values(begin(rig.store))[:2] == [1, 2]
 
 
+def test_an_answer_from_before_those_ahead_of_it_arrived() -> None:
+    """A follower that overtook others was not taken; what it heard is out of date when theirs have come, and is passed over."""
+    rig, wire, exchange = under_way(messages=6)
+
+    wire.reply(2, says(expected=0))
+    wire.reply(0, says(expected=2))
+    wire.reply(1, says(expected=4))
+
+    assert result_of(exchange) == Exchanged(at=START, sent=4, received=0, pending=2)
+    assert not rig.heard("resynchronize-clients")
+    again = begin(rig.store)
+    assert (numbers(again), values(again)) == ([4, 5], [4, 5])
+
+
 def test_resynchronize_in_the_first_answer() -> None:
     """Told once, when nothing is under way any more."""
     rig, wire, _ = under_way(messages=6)
