@@ -49,7 +49,7 @@ def test_kind_of_container(tmp_path: Path) -> None:
 def configured(folder: Path, server: str) -> AgentConfig:
     file = folder / "agent.toml"
     file.write_text(
-        f'[server]\nurl = "http://127.0.0.1:1"\naccount-name = "main"\n{server}[broker]\nstate-dir = "state"\n'
+        f'[server]\nurl = "http://127.0.0.1:1"\naccount-name = "main"\nproxy = "none"\n{server}[broker]\nstate-dir = "state"\n'
         f'socket = "{folder}/s"\n'
     )
     return load_config(file)
