@@ -51,7 +51,7 @@ fuzz-guided: $(FUZZ_VENV)/ready $(BUILD)/types/fieldpost
 
 # The simulations and crash tests of the promise, with many more random cases.
 reliability: $(VENV)/ready-to-test
-	HYPOTHESIS_PROFILE=reliability $(BIN)/python -m pytest tests/broker tests/server tests/plugins $(ARGS)
+	HYPOTHESIS_PROFILE=reliability $(BIN)/python -m pytest tests/broker tests/server tests/plugins tests/carriers $(ARGS)
 
 # The numbered statements of the session, each with its outcome and its tests; one without a test counts as failed.
 conformance: $(VENV)/ready-to-test $(MERCURIAL)/ready

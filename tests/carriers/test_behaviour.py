@@ -12,15 +12,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
 
 from fieldpost.broker.carriage.transport import Answered, Refused
-from fieldpost.broker.store.records import NewMessage
 from fieldpost.runtime.database import DatabaseFull
 from fieldpost.server.errors import Refused as ServerRefused
 from fieldpost.server.outgoing import Window
 from fieldpost.server.parcel import ParcelLimits
-from fieldpost.wire import cbor
 from fieldpost.wire.local import ACCEPTANCE_CHANGED, REGISTRATION_FAILED, RESYNCHRONIZE_CLIENTS
 from tests.broker.fakes import result_of
-from tests.broker.store.stores import START, batch, ids, open_store
+from tests.broker.store.stores import ids, open_store
 from tests.carriers.world import CARRIERS, INSIDE, POST, Agent, Terrain, World
 
 Make = Callable[..., World]
@@ -207,22 +205,15 @@ def test_split(make: Make) -> None:
 
 
 def test_too_many_octets(make: Make) -> None:
-    """The same when it is the octets that are too many."""
-    world = make(parcel=ParcelLimits(octets=4_000)).settle_in()
+    """The same when it is the octets that are too many, and many times too many."""
+    world = make(parcel=ParcelLimits(octets=40_000)).settle_in()
 
-    world.agent.store.add([_large(count, 1_000) for count in range(20)])
-    world.agent.rig.timetable.request(at_once=True)
-    world.until(lambda: len(world.server.values("load")) == 20)
+    world.agent.report(*range(40), octets=10_000)
+    world.until(lambda: len(world.server.values("load")) == 40)
 
-    assert world.server.values("load") == list(range(20))
+    assert world.server.values("load") == list(range(40))
     assert set(refusals(world)) == {413}
     assert world.agent.store.dead_letters(10) == []
-
-
-def _large(value: int, octets: int) -> Any:
-    body = cbor.encode({"type": "load", "value": value, "blob": bytes(octets)})
-    message = NewMessage(type="load", body=body, timestamp=START)
-    return batch(1, message, instance=f"large-{value}")
 
 
 @pytest.mark.parametrize("status", [413, 422, 400])
@@ -481,6 +472,7 @@ def test_servers_goodbye(world: World) -> None:
 # Notifications
 
 
+@pytest.mark.conformance("N23")
 def test_notified(world: World) -> None:
     """A plugin hears what the operator publishes, in order, the newest at least; the same by either way."""
     world.agent.hear("weather")

@@ -5,6 +5,7 @@ The broker's parts are joined as agent/session.py and agent/broker_service.py jo
 and with one plugin whose end the test holds. Between the two is a network in memory.
 """
 
+from collections import deque
 from collections.abc import Callable
 from functools import cache
 from itertools import count
@@ -36,6 +37,7 @@ from fieldpost.broker.session.opener import Opener
 from fieldpost.broker.session.poll import Poll, poll_path
 from fieldpost.broker.session.transport import SessionTransport
 from fieldpost.broker.session.waking import Waking
+from fieldpost.broker.store.records import NewMessage
 from fieldpost.broker.store.store import Store
 from fieldpost.broker.topics import Notice, TopicRelay
 from fieldpost.runtime.session.subscriptions import Subscriptions
@@ -48,10 +50,11 @@ from fieldpost.server.session.certificate import InsideTls, inside_tls
 from fieldpost.server.session.door import Doors
 from fieldpost.server.session.endpoint import Endpoint, Terms
 from fieldpost.server.site import Site, SiteLimits
+from fieldpost.wire import cbor
 from fieldpost.wire.local import DONE, EXCHANGE_DONE, REGISTRATION_DONE, Outcome
 from fieldpost.wire.message import Message
 from tests.broker.fakes import Rig
-from tests.broker.store.stores import add, clock_at, new, open_store
+from tests.broker.store.stores import START, add, clock_at, open_store
 from tests.carriers.network import Lifetime, Manners, Network
 from tests.certificates import Authority
 from tests.fakes import InlineWriter
@@ -89,21 +92,40 @@ def account(name: str = "open", key: str = "key") -> Account:
     )
 
 
-class MortalWriter(InlineWriter):
-    """A writer that may fail, and whose process may die before or after any transaction."""
+class Thread(InlineWriter):
+    """
+    A writer in a thread of a process: it takes its time, may fail, and its process may die before or after any call.
 
-    def __init__(self, dies: Callable[[], bool] = lambda: False, half: Callable[[], bool] = bool) -> None:
-        self._dies = dies
-        self._half = half
+    Its calls are carried out one after the other.
+    """
+
+    def __init__(self, world: "World", life: Lifetime, mortality: Callable[[], float] = float) -> None:
+        self._world = world
+        self._life = life
+        self._mortality = mortality
+        self._free_at = 0.0
+        self._waiting: deque[Callable[[], None]] = deque()
         self.is_dead = False
         self.trouble: Exception | None = None
 
     def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Deferred[T]":
+        slowness = self._world.slowness
+        if not slowness:
+            return self._run(function, *args, **kwargs)
+        now = self._life.seconds()
+        self._free_at = max(now, self._free_at) + self._world.random.uniform(0, slowness)
+        done: Deferred[T] = Deferred(lambda _: None)
+        self._waiting.append(lambda: self._run(function, *args, **kwargs).chainDeferred(done))
+        self._life.callLater(self._free_at - now, lambda: self._waiting.popleft()())
+        return done
+
+    def _run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Deferred[T]":
         if self.trouble is not None:
             return fail(self.trouble)
-        if not self.is_dead and self._dies():
+        random, mortality = self._world.random, self._mortality()
+        if not self.is_dead and mortality and random.random() < mortality:
             self.is_dead = True
-            if self._half():
+            if random.random() < 0.5:
                 function(*args, **kwargs)
         return Deferred() if self.is_dead else super().run(function, *args, **kwargs)
 
@@ -143,11 +165,11 @@ class Station(WiredServer):
         terrain, random = world.terrain, world.random
         self.clock = self.life = Lifetime(world.clock)
         self.connection = world.database
-        self.writer = MortalWriter(world.server_dies, lambda: random.random() < 0.5)
+        self.writer = Thread(world, self.life, lambda: world.server_mortality)
         self.server = build_server(
             connection=self.connection,
             writer=self.writer,
-            decoder=InlineWriter(),
+            decoder=Thread(world, self.life),
             clock=self.clock,
             policy=policy_of(*terrain.types),
             api_token=TOKEN,
@@ -253,19 +275,18 @@ class Agent:
         self.store = store
         self.life = Lifetime(world.clock)
         random = world.random
-        self.writer = MortalWriter(world.broker_dies, lambda: random.random() < 0.5)
+        self.writer = Thread(world, self.life, lambda: world.broker_mortality)
+        self.packer = Thread(world, self.life)
         self.subscriptions = Subscriptions(clock=self.life)
         self.topics = TopicRelay(upstream=self.subscriptions.subscribe)
         self.outputs = Outputs(clock=self.life)
         self.heard: list[Notice] = []
-        self.post = Counted(
-            HttpTransport(poster=self._poster(), worker=InlineWriter(), now=world.clock.seconds)
-        )
+        self.post = Counted(HttpTransport(poster=self._poster(), worker=self.packer, now=world.clock.seconds))
         self.keeper = self._keeper()
         transport = SessionTransport(
             sessions=self.keeper,
             fallback=self.post,
-            worker=InlineWriter(),
+            worker=self.packer,
             clock=self.life,
             within=TIMEOUTS.total,
             max_answer_octets=1_000_000,
@@ -307,9 +328,9 @@ class Agent:
 
         self.topics.subscribe(topic, None, take)
 
-    def report(self, *values: Any, type: str = "load") -> None:
-        """The plugin sends messages, and they are stored."""
-        add(self.store, *(new(type, value) for value in values))
+    def report(self, *values: Any, type: str = "load", octets: int = 0) -> None:
+        """The plugin sends messages, with so much ballast, and they are stored."""
+        add(self.store, *(self._message(type, value, octets) for value in values))
         self.rig.timetable.request(at_once=False)
 
     @property
@@ -321,6 +342,10 @@ class Agent:
     def seen(self) -> list[str]:
         """The events of the bus, in order."""
         return [name for name, _ in self.rig.events]
+
+    def _message(self, type: str, value: Any, octets: int) -> NewMessage:
+        body = {"type": type, "value": value, "ballast": self.world.random.randbytes(octets)}
+        return NewMessage(type=type, body=cbor.encode(body), timestamp=START)
 
     def _carry_out(self, plugin: str, number: int, message: Message) -> "Deferred[Outcome]":
         """As the plugin's link does, for a plugin in the same process."""
@@ -342,7 +367,7 @@ class Agent:
         return Poster(
             address=Address.of_server(URL),
             reactor=self.life,
-            worker=InlineWriter(),
+            worker=self.packer,
             trust=certified()[0],
             proxies=Proxies(),
             max_answer_octets=1_000_000,
@@ -420,6 +445,9 @@ class World:
         self.ids = count(1)
         self.carried_out: list[int] = []
         self.broker_mortality = self.server_mortality = 0.0
+        """How likely a process dies at a transaction."""
+        self.slowness = 0.0
+        """Seconds that a thread takes over a call at most."""
         self.network = Network(self.clock, self.random, Manners(strips=self.terrain.carrier == POST))
         self.database: Connection = open_server_database(":memory:")
         self.server = self.open_server()
@@ -457,14 +485,6 @@ class World:
         self.agent.life.end()
         self.network.forget(self.agent.life)
 
-    def broker_dies(self) -> bool:
-        """Whether it does, at a transaction."""
-        return self.broker_mortality > 0 and self.random.random() < self.broker_mortality
-
-    def server_dies(self) -> bool:
-        """Whether it does, at a transaction."""
-        return self.server_mortality > 0 and self.random.random() < self.server_mortality
-
     def pause(self) -> float:
         """How long the plugin takes over an operation that does not say so."""
         return 0.0
@@ -498,7 +518,7 @@ class World:
         """Let time pass until something is so."""
         end = self.clock.seconds() + within
         while not condition():
-            assert self.clock.seconds() < end, (self.agent.keeper.report(), self.agent.rig.report())
+            assert self.clock.seconds() < end, (self.agent.keeper.report(), self.agent.store.status())
             due = self.clock.calls[0].getTime() if self.clock.calls else end
             self.run(max(0.0, due - self.clock.seconds()))
 
