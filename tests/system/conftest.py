@@ -15,7 +15,7 @@ import pytest
 
 from .layers import Layers, Mount
 from .machine import Machine
-from .packages import Builds, build_both
+from .packages import Builds, build_all
 from .requirements import missing_rights, missing_tools
 from .roots import Roots, bring, install_by_readme
 from .station import SERVER, TARGET, Station
@@ -49,8 +49,8 @@ def able() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def builds(able: None) -> Builds:
-    """The packages of this work tree, and of a later version."""
-    return build_both(ROOT, PLACE / "packages")
+    """The packages of this work tree, of a later version, and of an early one."""
+    return build_all(ROOT, PLACE / "packages")
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,19 @@
 
 import shlex
 
+import pytest
+
+from .conftest import README, Start
 from .count import await_exactly_once
+from .layers import Layers
+from .machine import Machine
 from .packages import Builds, Packages
 from .polling import until
-from .roots import FOLDER, bring
-from .station import BROKER, COUNTING, DATABASE, MONITORS, SCRIPTS, SERVER, STORE, Station
+from .roots import FOLDER, bring, install_by_readme
+from .station import BROKER, COUNTING, DATABASE, MONITORS, SCRIPTS, SERVER, STORE, TARGET, Station
 
 OURS = ("fieldpost-agent", "fieldpost-server")
-UPGRADE = f"apt-get install --quiet {FOLDER}/python3-fieldpost_*.deb {FOLDER}/fieldpost-agent_*.deb {FOLDER}/fieldpost-server_*.deb"
+UPGRADE = f"apt-get install --quiet --option=Dpkg::Options::=--force-confold {FOLDER}/python3-fieldpost_*.deb {FOLDER}/fieldpost-agent_*.deb {FOLDER}/fieldpost-server_*.deb"
 AGENT_UPGRADE = UPGRADE.replace("apt-get install", "apt-get install --option=Dpkg::Use-Pty=0")
 
 
@@ -24,6 +29,25 @@ def test_an_upgrade_keeps_the_store(station: Station, builds: Builds) -> None:
 
     station.await_active(BROKER, MONITORS, COUNTING, SERVER)
     assert versions(station) == {builds.next.version}
+    station.await_count(50)
+    assert await_exactly_once(station) > 250
+    assert station.computer() == computer
+
+
+def test_an_upgrade_from_an_early_version(start: Start, dependencies: Layers, builds: Builds) -> None:
+    """Databases as they were first are migrated with all that waits in them, and a session comes by itself."""
+    if builds.early is None:
+        pytest.skip("git has no history here to take an early version from")
+    station = station_with(start(dependencies), builds.early)
+    station.await_arrival(("counting",))
+    computer = station.computer()
+    station.machine.run("systemctl", "stop", SERVER)
+    station.await_count(200)
+
+    upgrade(station, builds.this)
+
+    assert versions(station) == {builds.this.version}
+    station.await_session()
     station.await_count(50)
     assert await_exactly_once(station) > 250
     assert station.computer() == computer
@@ -82,6 +106,17 @@ def test_the_agent_upgrades_itself(station: Station, builds: Builds) -> None:
     station.await_active(BROKER, MONITORS, COUNTING, SCRIPTS, SERVER)
     station.await_count(50)
     assert await_exactly_once(station) > 50
+
+
+def station_with(machine: Machine, packages: Packages) -> Station:
+    """Server and agent of these packages, at work on a machine that had none."""
+    bring(machine, packages)
+    machine.boot()
+    install_by_readme(machine, README)
+    station = Station(machine)
+    station.configure()
+    machine.run("systemctl", "--no-block", "restart", SERVER, TARGET)
+    return station
 
 
 def upgrade(station: Station, packages: Packages) -> None:

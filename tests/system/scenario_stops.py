@@ -11,6 +11,7 @@ from .station import BROKER, COUNTING, MONITORS, SCRIPTS, SERVER, SERVICES, STOR
 
 SEED = 20260101
 KILLS = 30
+KILLS_UNDER_SESSIONS = 12
 CUTS = 5
 MOST_BETWEEN = 40
 """Most messages that are stored between two kills; the moment is drawn in messages, not in seconds."""
@@ -26,11 +27,24 @@ def test_kills_lose_and_double_nothing(station: Station) -> None:
     for _ in range(KILLS):
         station.await_exchange()
         station.await_count(chance.randrange(1, MOST_BETWEEN))
-        for unit in chance.sample((BROKER, COUNTING, SERVER), k=chance.choice((1, 1, 1, 2, 3))):
-            station.kill(unit)
+        kill_some(station, chance)
     station.await_active(BROKER, COUNTING, SERVER)
 
     assert await_exactly_once(station) > KILLS
+
+
+def test_kills_under_sessions_lose_and_double_nothing(station: Station) -> None:
+    """The same while exchanges travel over a session: each kill waits until there is one again."""
+    chance = random.Random(SEED + 2)
+
+    for _ in range(KILLS_UNDER_SESSIONS):
+        station.await_session()
+        station.await_exchange()
+        station.await_count(chance.randrange(1, MOST_BETWEEN))
+        kill_some(station, chance)
+    station.await_session()
+
+    assert await_exactly_once(station) > KILLS_UNDER_SESSIONS
 
 
 def test_power_cuts_lose_nothing_that_was_answered(station: Station) -> None:
@@ -148,6 +162,12 @@ def test_a_broker_that_hangs_is_started_again(station: Station) -> None:
     station.await_count(50)
     assert "watchdog" in station.journal(BROKER).lower()
     assert await_exactly_once(station) > 100
+
+
+def kill_some(station: Station, chance: random.Random) -> None:
+    """One of the three, or two, or all."""
+    for unit in chance.sample((BROKER, COUNTING, SERVER), k=chance.choice((1, 1, 1, 2, 3))):
+        station.kill(unit)
 
 
 def processes(station: Station) -> list[str]:

@@ -131,6 +131,10 @@ class Station:
 
     # services
 
+    def add_to_configuration(self, part: str, text: str) -> None:
+        """Lay a drop-in over the configuration of `agent` or `server`; it counts from the next start on."""
+        self._write(f"/etc/fieldpost/{part}.d/60-added.toml", text)
+
     def add_to_unit(self, unit: str, text: str) -> None:
         """Lay a drop-in over a unit that runs, and start it again."""
         self._write(f"/etc/systemd/system/{unit}.d/added.conf", text)
@@ -246,6 +250,33 @@ class Station:
         with self._journal_told(SERVER, BROKER):
             before = until(lambda: max(self.expected(), 0), limit=ARRIVAL_LIMIT, what="the server answers")
             until(lambda: self.expected() > before, limit=ARRIVAL_LIMIT, what="an exchange takes place")
+
+    # the session
+
+    def status(self) -> dict[str, Any]:  # Any: JSON
+        """What the broker says of itself; empty while it does not answer."""
+        ran = self.machine.run("fieldpost", "status", "--json", check=False)
+        return dict(json.loads(ran.stdout)) if ran.returncode == 0 else {}
+
+    def session_number(self) -> int:
+        """Which session of this computer it is that both ends have; zero while either has none."""
+        if self.status().get("session", {}).get("carrier") != "session":
+            return 0
+        ran = self._try_guest("ask.py", "GET", "/api/v1/computers?status=approved")
+        computers = json.loads(ran)["computers"] if ran is not None else []
+        return int((computers[0]["session"] or {"number": 0})["number"]) if computers else 0
+
+    def await_session(self, after: int = 0) -> int:
+        """The number of the session, once agent and server have one that is later than `after`."""
+        with self._journal_told(SERVER, BROKER):
+            return (
+                until(
+                    lambda: max(0, self.session_number() - after),
+                    limit=ARRIVAL_LIMIT,
+                    what="there is a session",
+                )
+                + after
+            )
 
     # the count
 
