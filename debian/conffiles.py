@@ -36,6 +36,14 @@ SERVER = (
         'registration-key-file = "/etc/fieldpost/registration-key"',
         '# registration-key-file = "registration-key"  # /etc/credstore/fieldpost-server.registration-key',
     ),
+    (
+        '# certificate-file = "/etc/fieldpost/server-cert.pem"',
+        '# certificate-file = "server.pem"',
+    ),
+    (
+        '# key-file = "/etc/fieldpost/server-key.pem"',
+        '# key-file = "tls-key"                       # /etc/credstore/fieldpost-server.tls-key',
+    ),
 )
 """It listens on this machine alone until somebody decides otherwise; secrets are systemd's credentials."""
 
