@@ -33,9 +33,12 @@ MAX_WAITING = 1_000
 PIECE = 64 * 1024
 """Octets of a call's data that lie here unsent, while the rest waits for the peer to take them."""
 MAX_ANSWER = 64 * 1024 * 1024
-"""Octets of an answer that is kept until it is whole."""
+"""Octets of memory for an answer that is kept until it is whole."""
 MAX_VALUES = 100_000
 """Values of such an answer."""
+_SMALL = 32
+_MOST_SMALL = 1024 * 1024
+"""Of one value, which has a limited number of members."""
 
 
 class Asking(Protocol):
@@ -265,7 +268,7 @@ class Calls:
         if call.values is None:
             call.values = []
         call.values += event.values
-        call.gathered += event.octets
+        call.gathered += _cost(event)
         if (call.gathered > self._max_answer or len(call.values) > MAX_VALUES) and not event.end:
             text = f"the answer is of more than {self._max_answer} octets, or {MAX_VALUES} values"
             self._give_up(call, CommandFailed("too-large", text, {}))
@@ -349,6 +352,13 @@ class Calls:
         for call in asked.values():
             if not call.answer.called:
                 call.answer.errback(Failure(lost))
+
+
+def _cost(event: Responded) -> int:
+    """Octets of memory that the values of an event take, roughly: small things take far more than they are on the wire."""
+    plain = sum(len(value) for value in event.values if type(value) in (bytes, str))
+    others = sum(type(value) not in (bytes, str) for value in event.values)
+    return event.size + min(_SMALL * max(0, event.size - plain), _MOST_SMALL * others)
 
 
 def _keyed(args: Args | None) -> Map:

@@ -132,8 +132,12 @@ class _Subscriber:
 
         self.over.addBoth(ended)
         self.asked.is_standing = True
-        self.asked.send(write_granted(lease))
-        self._say()
+        try:
+            self.asked.send(write_granted(lease))
+            self._say()
+        except Exception:
+            self.over.callback(())  # it was taken back already, and listens to nothing
+            raise
 
     def tell(self) -> None:
         """Something is new."""

@@ -60,7 +60,9 @@ class Bulletin:
         return note.seq
 
     def welcome(self, computer: int) -> None:
-        """Let a computer that has just come hear what was published; of a topic for all and for it, the newer."""
+        """Let a computer that has just come, if it is still there, hear what was published; of a topic for all and for it, the newer."""
+        if not self._registry.is_reachable(computer):
+            return
         found: dict[str, _Note] = {}
         for (scope, topic), note in self._notes.items():
             if scope in (None, computer) and (topic not in found or note.seq > found[topic].seq):

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from ...wire.errors import RemoteProtocolError
 from ...wire.http import MAX_EXCHANGE_OCTETS
 from ...wire.session.identity import NOTHING_KNOWN, SERVER, Evidence
-from ...wire.session.limits import Limits
+from ...wire.session.limits import KIB, MIB, Limits
 from ...wire.session.opening import TLS_TOKEN, Accepted, Answer, Head, answer, judge_request, parse_head
 from .carrier import Carrier, Cover, tls_of
 from .certificate import InsideTls, exporter_of, key_name_of
@@ -44,8 +44,8 @@ class Terms:
     """Longest data of a command."""
 
     def limits(self) -> Limits:
-        """What a session takes."""
-        return Limits(data=self.max_octets, partial=4)
+        """What a session takes: no more than what agents of ours send, for there are many of them."""
+        return Limits(data=self.max_octets, partial=4, request=64 * KIB, answer=MIB, streams=4)
 
 
 class Endpoint:

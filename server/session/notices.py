@@ -93,10 +93,10 @@ class Notices:
         commits.watch(watch.look, self._found)
 
     async def refresh(self, computer_id: int) -> None:
-        """Publish what waits for a computer that has just come. Raises DatabaseError."""
+        """Publish what waits for a computer that has just come, if it is still there then. Raises DatabaseError."""
         waiting = await self._commits.run(partial(waiting_txn, computer_id=computer_id))
         if waiting is not None:
-            self._publish(waiting)
+            self._found([waiting])
 
     def _found(self, found: list[Waiting]) -> None:
         for waiting in found:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
 SESSION_OCTETS = 16
+ENCODINGS = ("zlib",)
+"""What agents may pack with. To unpack zstd takes 8 MiB for each stream, which thousands of them would have to share."""
 DEAD_AFTER = 20.0
 """Seconds from a ping without answer to the end."""
 
@@ -84,12 +86,19 @@ class Visit:
             intake=desk.intake, room=desk.room, identity=self._identity, peer=address, taken=self._taken
         )
         handlers = commands_of(exchange, desk.topics, self._scope)
-        self.peer = Peer(clock=clock, handlers=handlers, on_offered=self._offered, log=self.log)
+        self.peer = Peer(
+            clock=clock,
+            handlers=handlers,
+            on_offered=self._offered,
+            max_answer=limits.answer,
+            log=self.log,
+        )
         us = Profile(
             id=SERVER + desk.uuid,
             incarnation=desk.registry.incarnation,
             nonce=desk.new_octets(NONCE_OCTETS),
             keepalive=(ping, ping + DEAD_AFTER),
+            encodings=ENCODINGS,
         )
         session = Session(
             role=Role.SERVER,
@@ -98,6 +107,7 @@ class Visit:
             now=clock.seconds(),
             random=random,
             evidence=evidence,
+            pool=desk.room,
         )
         self.line = SessionLine(session=session, peer=self.peer, clock=clock)
         self.peer.lost.addCallback(self._left)

@@ -211,9 +211,9 @@ class Arrivals:
         if self._held + self._answers.held + size > self.most_data:
             text = f"more than {self.most_data} octets of data for all requests that run"
             return self._refuse(partial, CommandError(b"too-large", (atom_of(text),)), frame)
-        if self.pool is not None and not self.pool.take(size):
-            text = "this side holds as much as it can for all its peers; ask again later"
-            return self._refuse(partial, CommandError(b"busy", (atom_of(text),)), frame)
+        full = self.pool.take(size) if self.pool is not None else None
+        if full is not None:
+            return self._refuse(partial, full, frame)
         partial.data += frame.payload
         partial.size += size
         self._held += size

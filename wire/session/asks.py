@@ -34,7 +34,18 @@ class RequestState(Enum):
 class Ask:
     """One request of ours."""
 
-    __slots__ = ("began", "decoded", "given_up", "held", "is_over", "outbound", "reader", "request", "window")
+    __slots__ = (
+        "began",
+        "decoded",
+        "given_up",
+        "held",
+        "is_over",
+        "outbound",
+        "reader",
+        "request",
+        "size",
+        "window",
+    )
 
     def __init__(self, request: int, outbound: Outbound | None) -> None:
         self.request = request
@@ -51,6 +62,8 @@ class Ask:
         self.held = 0
         self.window: ReceiveWindow | None = None
         self.decoded = 0
+        self.size = 0
+        """Octets of which nothing has been told."""
 
 
 class Asks:
@@ -254,6 +267,7 @@ class Asks:
 
     def _read(self, ask: Ask, octets: bytes, wire: int, end: bool) -> list[Event]:
         reader, begins = ask.reader or self._spare, False
+        ask.size += len(octets)
         if not ask.began and ask.reader is None and octets.startswith(STATUS_OK):
             ask.began = begins = True
             octets = octets[len(STATUS_OK) :]
@@ -274,7 +288,8 @@ class Asks:
             return []
         octets_to_consume = wire if self.ledger is not None else 0
         self._unread += octets_to_consume
-        return [Responded(ask.request, tuple(values), octets_to_consume, end)]
+        size, ask.size = ask.size, 0
+        return [Responded(ask.request, tuple(values), octets_to_consume, end, size)]
 
     def _note_held(self, ask: Ask, reader: RowReader) -> None:
         self._held += reader.held - ask.held

@@ -103,6 +103,8 @@ class Responded:
     """To be given back through `consume` when the values have been used; 0 without credit. Also after `end`."""
     end: bool
     """The answer is complete; the id is free."""
+    size: int = field(default=0, eq=False)
+    """Octets that have come of the answer since the event before, unpacked."""
 
 
 @frozen

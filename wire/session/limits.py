@@ -4,6 +4,8 @@ from typing import Protocol
 
 from attrs import frozen
 
+from .events import CommandError
+
 KIB = 1024
 MIB = 1024 * KIB
 
@@ -15,8 +17,8 @@ LARGEST_CREDIT = 2**31 - 1
 class Pool(Protocol):
     """Octets of command data that are not whole yet, of all connections together."""
 
-    def take(self, octets: int) -> bool:
-        """Hold so many more; False, and nothing is held, when there is no room for them."""
+    def take(self, octets: int) -> CommandError | None:
+        """Hold so many more. Where there is no room for them nothing is held, and this is what the peer is told."""
 
     def give(self, octets: int) -> None:
         """Hold so many less."""

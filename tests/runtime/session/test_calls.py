@@ -1,10 +1,12 @@
 """What calls give back to the session, and when."""
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from fieldpost.runtime.session.calls import MAX_VALUES, Calls
 from fieldpost.runtime.session.errors import CommandFailed
+from fieldpost.wire.cbor import Value
 from fieldpost.wire.session.events import Map, Responded
 from tests.runtime.session.pair import error_of, result_of
 
@@ -85,3 +87,27 @@ def test_values_without_credit_are_counted() -> None:
 
     assert isinstance(error_of(answer), CommandFailed)
     assert session.cancelled == [1]
+
+
+@pytest.mark.parametrize(
+    ("values", "size"),
+    [
+        pytest.param((bytes(300),), 310, id="octets"),
+        pytest.param(([[]] * 8,), 9, id="small things"),
+        pytest.param((), 300, id="parts of values"),
+    ],
+)
+def test_an_answer_is_bounded_by_what_it_holds(values: tuple[Value, ...], size: int) -> None:
+    """Whatever credit says, and though credit were not counted at all: what is kept of an answer has a bound."""
+    session = Session()
+    calls = make(session, max_answer=1_000)
+    answer = calls.call("much", None)
+
+    for _ in range(3):
+        calls.responded(Responded(1, values, 0, False, size))
+    assert session.cancelled == []
+    calls.responded(Responded(1, values, 0, False, size))
+
+    assert session.cancelled == [1]
+    error = error_of(answer)
+    assert isinstance(error, CommandFailed) and error.code == "too-large"

@@ -101,6 +101,7 @@ def test_refresh(place: Place) -> None:
     """Who comes hears what waits, and nothing when nothing does."""
     place.heard.connected.clear()
     place.operate()
+    place.heard.connected.update({1, 2})
     for computer in (1, 2):
         Deferred.fromCoroutine(place.notices.refresh(computer))
 

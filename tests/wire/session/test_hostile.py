@@ -4,7 +4,7 @@ import pytest
 
 from fieldpost.wire.cbor import encode
 from fieldpost.wire.session.agreement import Offered
-from fieldpost.wire.session.events import Broken, Failed, Requested
+from fieldpost.wire.session.events import Broken, CommandError, Failed, Requested, Responded
 from fieldpost.wire.session.frame import Frame
 from fieldpost.wire.session.limits import Limits
 from tests.wire.session.ends import End, Ends, agent, agreeable, opened, server
@@ -21,12 +21,12 @@ class Pool:
     def __init__(self, octets: int) -> None:
         self.free = octets
 
-    def take(self, octets: int) -> bool:
+    def take(self, octets: int) -> CommandError | None:
         """See limits.Pool."""
         if octets > self.free:
-            return False
+            return CommandError(b"full", ())
         self.free -= octets
-        return True
+        return None
 
     def give(self, octets: int) -> None:
         """See limits.Pool."""
@@ -87,7 +87,7 @@ def test_data_count_for_all_connections() -> None:
     assert receive(other, *begin(1), (DATA, 1, 1, bytes(600)), (DATA, 1, 2, b"")) == []
 
     (refusal,) = take(other)
-    assert (b"busy" in refusal.payload, pool.free, other.is_over) == (True, 400, False)
+    assert (b"full" in refusal.payload, pool.free, other.is_over) == (True, 400, False)
     (asked,) = receive(one, (DATA, 1, 2, bytes(10)))
     assert isinstance(asked, Requested) and asked.data == bytes(610)
     assert pool.free == 1_000
@@ -160,3 +160,19 @@ def test_the_peers_last_words_in_the_log() -> None:
     (broken,) = events
     assert isinstance(broken, Broken)
     assert broken.text.isprintable() and len(broken.text) < 1_100 and "one?two" in broken.text
+
+
+def test_how_much_of_an_answer_has_come() -> None:
+    """Each event of an answer tells of all octets since the one before, also of those frames that had none."""
+    ends = opened()
+    ends.client.session.request(b"much", {}, now=0.0)
+    ends.run()
+    asked = ends.server.one(Requested)
+
+    ends.server.session.respond(asked.request, [bytes(200_000), 1], end=True)
+    ends.run()
+
+    begun, large, *_ = told = ends.client.of(Responded)
+    assert (begun.values, large.values[0]) == ((), bytes(200_000))
+    assert large.octets < large.size
+    assert sum(event.size for event in told) in range(200_000, 200_100)
