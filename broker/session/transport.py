@@ -181,5 +181,5 @@ def _refused(error: CommandFailed) -> Refused:
     return Refused(
         status=status if type(status) is int else 503,
         reason=printable(error.text or error.code, 600),
-        retry_after=min(float(after or 0), MAX_RETRY_AFTER) if is_wish else None,
+        retry_after=float(min(after or 0, MAX_RETRY_AFTER)) if is_wish else None,
     )

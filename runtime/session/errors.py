@@ -9,6 +9,13 @@ Details = Mapping[str, Value]
 """By name, as in Python: what is `retry-after` on the wire is `retry_after` here."""
 
 
+_MOST_SHOWN = 600
+
+
+def _on_one_line(text: str) -> str:
+    return "".join(mark if mark.isprintable() else " " for mark in text)
+
+
 class SessionError(FieldpostError):
     """Root of the errors of a session's calls."""
 
@@ -31,11 +38,13 @@ class CommandFailed(SessionError):
     """
     A call had no (whole) answer: the peer refused it, with its code, text and details, for which nobody else vouches.
 
-    Of ours is the code `too-large`, for an answer that was not read to its end.
+    Of ours is the code `too-large`, for an answer that was not read to its end. As text it is fit for a log: short, and on
+    one line; its members are as they came.
     """
 
     def __init__(self, code: str, text: str, details: Details) -> None:
-        super().__init__(f"the peer refused it: {text} ({code})" if text else f"the peer refused it: {code}")
+        said = f"{text[:_MOST_SHOWN]} ({code})" if text else code
+        super().__init__(f"the peer refused it: {_on_one_line(said[: 2 * _MOST_SHOWN])}")
         self.code = code
         self.text = text
         self.details = details

@@ -111,8 +111,9 @@ class Subscription:
         try:
             said = read_value(value)
             if isinstance(said, Granted):
-                granted.append(self._owner.clock.seconds())
-                self._stand(stream, said.lease)
+                if not granted:
+                    granted.append(self._owner.clock.seconds())
+                    self._stand(stream, said.lease)
             else:
                 self.heard(said)
         except Malformed as error:

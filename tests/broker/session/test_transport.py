@@ -161,6 +161,9 @@ class SessionTests(TransportTestCase):
             (CommandError("unknown-level", "not that one", status=404), Refused(status=404, reason="not that one")),
             (CommandError("busy"), Refused(status=503, reason="busy")),
             (CommandError("odd", "odd", status="x", retry_after=-1), Refused(status=503, reason="odd")),
+            (CommandError("odd", "odd", status=429, retry_after=10**400),
+             Refused(status=429, reason="odd", retry_after=86_400.0)),
+            (CommandError("odd", "odd", retry_after=float("nan")), Refused(status=503, reason="odd")),
         ):  # fmt: skip
             self.setUp()
             self.open()
