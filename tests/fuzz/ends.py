@@ -113,7 +113,10 @@ class End:
         self.now = 0.0
         self.ours, self.theirs = Requests(), Requests()
         self.is_over = False
+        self.is_broken = False
         self._sent = Framer(peer_frame)
+        self.wire = bytearray()
+        """What has left, and nobody has got."""
         self._first_stream = 2 if role is Role.CLIENT else 1
         self._begun: set[int] = set()
         self._packer = zlib.compressobj()
@@ -146,6 +149,7 @@ class End:
                 self.theirs.open.discard(request)
             case Refused() | Closed() | ev.Broken():
                 self.is_over = True
+                self.is_broken = isinstance(event, ev.Broken)
                 assert not self.ours.open
                 assert not self.theirs.open
 
@@ -190,10 +194,11 @@ class End:
                 self.drain()
 
     def drain(self) -> None:
-        """Everything that we send is frames that fit; a request's id is free once its end has left."""
+        """Everything that we send is frames that fit."""
         octets = self.end.data_to_send(self.script.number(2) or None)
         for frame in self._sent.feed(octets):
             assert len(frame.payload) <= self._sent.limit
+        self.wire += octets
 
     def has_begun(self, stream: int) -> None:
         """The peer's stream is open, so frames that make sense do not begin it."""
@@ -313,3 +318,65 @@ def _take(end: End, session: Session, events: Sequence[object]) -> None:
         end.tell(decided)
     else:
         end.tell(session.refuse("limits", "not now", now=end.now))
+
+
+def drive_pair(octets: bytes) -> None:
+    """
+    A client and a server, open, their octets cut as the script says, each side doing what it likes.
+
+    Whatever it is, neither may take it for a breach, for both are ours; and when all has arrived, what was asked is known.
+    """
+    script = Script(octets)
+    ends = [_open_end(role, script) for role in Role]
+    if script.number() & 1:
+        _greet(*ends)
+    while not script.is_over:
+        one, other = ends if script.number() & 1 else reversed(ends)
+        match script.number() % 4:
+            case 0:
+                one.act()
+            case 1:
+                one.drain()
+            case 2:
+                _deliver(one, other, script.number(2))
+            case _:
+                _pass_time_or_act(one)
+    while any(_pass_all(one, other) for one, other in (ends, ends[::-1])):
+        pass
+    assert not any(end.is_broken for end in ends)
+
+
+def _pass_all(one: End, other: End) -> bool:
+    """Whether there was anything."""
+    one.drain()
+    length = len(one.wire)
+    _deliver(one, other, length)
+    return bool(length)
+
+
+def _open_end(role: Role, script: Script) -> End:
+    id = "s:me" if role is Role.SERVER else None
+    session = Session(
+        role=role, us=Profile(incarnation=bytes(8), nonce=bytes(32), id=id), now=0.0, limits=LIMITS
+    )
+    return End(session, role, script, peer_frame=0xFFFFFF)
+
+
+def _greet(client: End, server: End) -> None:
+    """Without the script, as in `_open`."""
+    assert isinstance(client.end, Session)
+    assert isinstance(server.end, Session)
+    hello, answer = client.end.data_to_send(), server.end.data_to_send()
+    client.tell(client.end.receive_data(answer, 0.0))
+    server.tell(server.end.receive_data(hello, 0.0))
+    server.tell(server.end.decide(connection=(bytes(8), 1), session=bytes(16), now=0.0))
+    client.tell(client.end.receive_data(server.end.data_to_send(), 0.0))
+    assert client.end.agreement is not None
+
+
+def _deliver(one: End, other: End, size: int) -> None:
+    octets = bytes(one.wire[:size])
+    del one.wire[:size]
+    assert isinstance(other.end, Session)
+    other.now = one.now = max(one.now, other.now)
+    _take(other, other.end, other.end.receive_data(octets, other.now))

@@ -47,11 +47,16 @@ def _sessions() -> tuple[bytes, bytes]:
 
 
 _CLIENT, _SERVER = _sessions()
+# Of the pair: each end writes its hello, each gets the other's, the server decides, and the client gets that.
+_HANDSHAKE = b"\1\1\0\0\0\1\0\0\1\2\xff\xff\1\0\1\0\0\0\2\xff\xff"
+# Then the client asks, that is written and got, and the same for the server's answer.
+_CALL = b"\1\0\0\0\0\0\5\1\1\0\0\1\2\xff\xff\0\0\1\0\0\1\x0a\0\2\0\0\1\0\0\0\2\xff\xff"
 SEEDS: dict[str, tuple[bytes, ...]] = {
     "framer": (b"\xff\xff\x05" + REQUEST, b"\xff\xff\0" + REQUEST + REQUEST),
     "rows": (b"\0\0\xa2Dargs\xa1AaAbDnameDecho", b"\1\x02\x5f\x42ab\x41c\xff\xd9\x01\x02\x81\x01"),
     "reactor_client": (b"\4\0\0" + _CLIENT,),
     "reactor_server": (b"\0\0\0" + _heard(REQUEST) + b"\0\1\1\0\0\0\0", b"\4\0\1" + _SERVER),
+    "pair": (b"\0" + _HANDSHAKE, b"\1" + _CALL, b"\1" + 3 * _CALL),
     "session_client": (b"\0" + _CLIENT, b"\1"),
     "session_server": (b"\0" + _SERVER, b"\1"),
     "opening": tuple(

@@ -23,7 +23,7 @@ from fieldpost.wire.session.opening import (
 )
 from fieldpost.wire.session.values import DEFAULT, HG, Codec, RowReader
 
-from .ends import drive_reactor, drive_session
+from .ends import drive_pair, drive_reactor, drive_session
 from .script import Script
 
 Target = Callable[[bytes], None]
@@ -144,6 +144,11 @@ def session_server(octets: bytes) -> None:
     drive_session(octets, Role.SERVER)
 
 
+def pair(octets: bytes) -> None:
+    """Two sessions of ours never find fault with each other."""
+    drive_pair(octets)
+
+
 TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (
@@ -155,5 +160,6 @@ TARGETS: dict[str, Target] = {
         reactor_server,
         session_client,
         session_server,
+        pair,
     )
 }

@@ -76,8 +76,11 @@ class Waiting:
     def put_data(self, request: int, octets: bytes, *, end: bool) -> None:
         """More data of one. Raises Busy, and LocalProtocolError for a request that takes none."""
         waiter = self._waiters[request]
-        if not waiter.has_data or (waiter.more and waiter.more[-1][1]):
-            raise LocalProtocolError(f"request {request} takes no data: it announced none, or has all")
+        has_all = waiter.data is not None or (waiter.more and waiter.more[-1][1])
+        if has_all or waiter.is_cancelled or not waiter.has_data:
+            raise LocalProtocolError(
+                f"request {request} takes no data: it announced none, or has all, or is over"
+            )
         self._check_room(len(octets))
         self._octets += len(octets)
         waiter.octets += len(octets)

@@ -1316,3 +1316,15 @@ def test_whatever_two_ends_do_each_request_ends_once(
         over += [event.request for event in end.of(Failed)]
         over += [event.request for event in end.of(Aborted) if event.request in use.asked[end]]
         assert sorted(over) == sorted(set(use.asked[end]) - use.cancelled[end])
+
+
+def test_a_waiting_request_that_has_all_its_data_takes_no_more() -> None:
+    """The one that asks wrongly is told at once, and not whoever opens the session later."""
+    client = agent()
+    whole = client.request(b"a", {}, data=b"all", has_data=True, now=0.0)
+    taken_back = client.request(b"b", {}, has_data=True, now=0.0)
+    client.cancel(taken_back)
+
+    for request in (whole, taken_back):
+        with pytest.raises(LocalProtocolError, match="takes no data"):
+            client.send_data(request, b"more", end=True)
