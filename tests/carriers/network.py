@@ -338,8 +338,8 @@ class Network:
     clock: Clock
     random: Random = field(factory=lambda: Random(1))
     manners: Manners = field(factory=Manners)
-    serve: Callable[[], tuple[Factory, Lifetime]] | None = None
-    """What is connected to at the only address there is; None: nobody listens."""
+    serve: Callable[[], tuple[Any, Lifetime]] | None = None
+    """What is connected to at the only address there is; None: nobody listens. Any: a factory of whatever kind."""
     pipes: list[Pipe] = field(factory=list)
     connected: int = 0
 

@@ -18,7 +18,6 @@ from typing import Any, ParamSpec, TypeVar
 from attrs import define, field
 from twisted.internet import reactor as twisted_reactor
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.protocol import Factory
 
 from fieldpost.broker.carriage.address import Address
 from fieldpost.broker.carriage.http import HttpTransport
@@ -104,7 +103,7 @@ class Thread(InlineWriter):
         self._life = life
         self._mortality = mortality
         self._free_at = 0.0
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[Callable[[], object]] = deque()
         self.is_dead = False
         self.trouble: Exception | None = None
 
@@ -156,6 +155,7 @@ class Terrain:
     """Most of one payload."""
     parcel: ParcelLimits = field(factory=ParcelLimits)
     window: Window = field(factory=lambda: Window(messages=10))
+    takes_sessions: bool = True
 
 
 class Station(WiredServer):
@@ -178,6 +178,7 @@ class Station(WiredServer):
             limits=terrain.parcel,
             new_octets=random.randbytes,
             window=terrain.window,
+            takes_sessions=terrain.takes_sessions,
         )
         limits = SiteLimits(body_octets=terrain.parcel.octets)
         self.site = Site(front=self.server.front, clock=self.clock, limits=limits)
@@ -189,11 +190,12 @@ class Station(WiredServer):
             random=random.random,
         )
         self.doors = Doors(site=self.site, host=self.endpoint, clock=self.clock)
+        self._takes_sessions = terrain.takes_sessions
 
     @property
-    def listener(self) -> tuple[Factory, Lifetime]:
+    def listener(self) -> tuple[Doors | Site, Lifetime]:
         """See Network.serve."""
-        return self.doors, self.life
+        return self.doors if self._takes_sessions else self.site, self.life
 
     def values(self, type: str, computer: int | None = None) -> list[Any]:
         """The `value` of the messages of a type that it has, in order."""
