@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -18,6 +17,7 @@ from ..front import Route
 from ..json_form import from_json, to_json
 from ..queries import json_body, number, parameters
 from .bulletin import Bulletin
+from .kept import KeptText
 from .output import TAIL, Callee, Outputs
 from .registry import EXCHANGE_NOW, Registry
 
@@ -33,17 +33,6 @@ MOST_SECONDS = 50
 """Proxies cut a request that is not answered for a minute."""
 MOST_OUTPUT = 1024 * 1024
 _OVER = ("succeeded", "failed")
-
-
-@define
-class _Told:
-    """What came beside an answer."""
-
-    text: str = ""
-    progress: dict[str, Any] = field(factory=dict)
-
-    def write(self, text: str) -> None:
-        self.text = (self.text + text)[-MOST_OUTPUT:]
 
 
 class Console:
@@ -85,7 +74,7 @@ class Console:
         callee = self._callee(computer_id)
         if callee is None:
             raise _not_connected(computer_id)
-        told = _Told()
+        told = KeptText(MOST_OUTPUT)
         values = await self._answered(callee, command, body, timeout, told)
         self.log.info("computer {computer}: {command}", computer=computer_id, command=command)
         return json_answer({"values": [to_json(_readable(value)) for value in values], "output": told.text})
@@ -95,10 +84,10 @@ class Console:
         return None if entry is None else entry.line
 
     async def _answered(
-        self, callee: Callee, command: str, body: dict[str, Any], timeout: int, told: _Told
+        self, callee: Callee, command: str, body: dict[str, Any], timeout: int, told: KeptText
     ) -> list[Any]:
         args = {name: value for name, value in body.items() if name != "command"}
-        asking = callee.call(command, args, on_output=told.write)
+        asking = callee.call(command, args, on_output=told.add)
         timer = self._clock.callLater(timeout, asking.cancel)
         try:
             return list(await asking)

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from ...runtime.session.errors import SessionError
 from ...wire.session.events import Progress
 from ..errors import Refused
+from .kept import KeptText
 
 TAIL = "tail"
 KEPT_CHARACTERS = 256 * 1024
@@ -60,9 +61,7 @@ class Look:
 
 @define(eq=False)
 class _Watched:
-    text: str = ""
-    start: int = 0
-    """Place of the first character that is kept."""
+    kept: KeptText = field(factory=lambda: KeptText(KEPT_CHARACTERS))
     progress: dict[str, Any] = field(factory=dict)
     version: int = 0
     """Grows with whatever can be seen."""
@@ -73,18 +72,11 @@ class _Watched:
     waiting: "list[Deferred[None]]" = field(factory=list)
     idle: "IDelayedCall | None" = None
 
-    @property
-    def end(self) -> int:
-        return self.start + len(self.text)
-
     def add(self, text: str) -> None:
         if self.is_again:
-            text = _news(self.text, text)
+            text = _news(self.kept.text, text)
             self.is_again = False
-        self.text += text
-        surplus = len(self.text) - KEPT_CHARACTERS
-        if surplus > 0:
-            self.text, self.start = self.text[surplus:], self.start + surplus
+        self.kept.add(text)
         self.changed()
 
     def changed(self) -> None:
@@ -111,7 +103,7 @@ class Outputs:
         """
         watched = self._watch(operation)
         self._tail(operation, watched, find())
-        if watched.end <= after and watched.asking is not None and wait > 0:
+        if watched.kept.end <= after and watched.asking is not None and wait > 0:
             await self._change(watched, wait)
         return _answer(watched, after)
 
@@ -130,7 +122,7 @@ class Outputs:
     def _tail(self, operation: int, watched: _Watched, callee: Callee | None) -> None:
         if watched.asking is not None or callee is None:
             return
-        watched.trouble, watched.is_again = None, bool(watched.text)
+        watched.trouble, watched.is_again = None, bool(watched.kept.end)
         asking = watched.asking = callee.call(
             TAIL,
             {"operation": operation},
@@ -191,11 +183,12 @@ def _news(kept: str, told: str) -> str:
 
 
 def _answer(watched: _Watched, after: int) -> Look:
-    begin = min(max(after, watched.start), watched.end)
+    text, start, end = watched.kept.text, watched.kept.start, watched.kept.end
+    begin = min(max(after, start), end)
     return Look(
-        text=watched.text[begin - watched.start :],
-        next=watched.end,
-        missed=max(0, watched.start - after),
+        text=text[begin - start :],
+        next=end,
+        missed=max(0, start - after),
         progress=dict(watched.progress),
         is_live=watched.asking is not None,
         trouble=watched.trouble,
