@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger, globalLogPublisher
 
 from .. import __version__
+from ..broker.attachments import Attachments, folder_of
 from ..broker.backoff import Backoff
 from ..broker.bus import Bus
 from ..broker.carriage.address import Address
@@ -54,6 +55,7 @@ from ..runtime.secret import place_of
 from ..runtime.settings import SettingsError
 from ..runtime.toml_source import Problem
 from ..runtime.writer import WriterThread
+from ..wire.local import MAX_ATTACHMENT_OCTETS
 from .config import LANDSCAPE, AgentConfig, registration_key
 from .landscape import MAX_MESSAGES as LANDSCAPE_MESSAGES
 from .landscape import USER_AGENT as LANDSCAPE_USER_AGENT
@@ -89,6 +91,7 @@ class Parts:
     recent: RecentLines
     ping: Ping | None
     report: Report
+    attachments: Attachments
 
 
 def build_broker(config: AgentConfig, manifests: Iterable[Manifest], reactor: Any) -> "BrokerService":
@@ -147,7 +150,8 @@ def assemble(config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any)
         ping=ping,
         session=None if live is None else live.keeper.report,
     )
-    broker = _broker(ground, grants, delivery, intake, report, local)
+    attachments = _attachments(ground, packer, trust)
+    broker = _broker(ground, grants, delivery, intake, report, local, attachments)
     plugins = _plugin_socket(ground, broker, local.links, is_open=_has_foreign_users(manifests))
     return Parts(
         store=ground.store,
@@ -160,6 +164,7 @@ def assemble(config: AgentConfig, manifests: tuple[Manifest, ...], reactor: Any)
         recent=recent,
         ping=ping,
         report=report,
+        attachments=attachments,
     )
 
 
@@ -215,6 +220,21 @@ def _ping(ground: _Ground, packer: WriterThread, trust: Trust) -> Ping | None:
         now=time.time,
         random=Random(),
         interval=server.ping_interval,
+    )
+
+
+def _attachments(ground: _Ground, packer: WriterThread, trust: Trust) -> Attachments:
+    """By a connection of their own."""
+    url = ground.config.server.url
+    address = None if url is None else Address.of_server(url)
+    return Attachments(
+        poster=None
+        if address is None
+        else _poster(ground.config, ground.reactor, packer, trust, address, at_most=MAX_ATTACHMENT_OCTETS),
+        folder="" if address is None else folder_of(address),
+        store=ground.store,
+        writer=ground.writer,
+        worker=packer,
     )
 
 
@@ -319,7 +339,13 @@ def _status(ground: _Ground, registration: Registration, delivery: Delivery) -> 
 
 
 def _broker(
-    ground: _Ground, grants: Grants, delivery: Delivery, intake: Intake, report: Report, local: Local
+    ground: _Ground,
+    grants: Grants,
+    delivery: Delivery,
+    intake: Intake,
+    report: Report,
+    local: Local,
+    attachments: Attachments,
 ) -> Broker:
     """What plugins may ask of the broker."""
     return Broker(
@@ -332,6 +358,7 @@ def _broker(
         exchanges=ground.timetable,
         topics=local.topics,
         outputs=local.outputs,
+        attachments=attachments,
         status=report.report,
         clock=ground.reactor,
     )
@@ -414,6 +441,7 @@ class BrokerService(Service):
             self._shedding.cancel()
         if parts.ping is not None:
             await parts.ping.stop()
+        await parts.attachments.stop()
         await parts.exchange.stop()
         await parts.plugins.stopService()
         if parts.live is not None:

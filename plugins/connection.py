@@ -31,9 +31,11 @@ from ..wire.local import (
     NEWEST_VERSION,
     OLDEST_VERSION,
     TOO_LARGE,
+    Attachment,
     Deliver,
     Event,
     ExchangeSoon,
+    FetchAttachment,
     Handle,
     Hello,
     Nothing,
@@ -238,6 +240,13 @@ class BrokerConnection:
         if self._link is not None and self._link.is_open:
             with suppress(Disconnected):
                 await self._link.call("output", output)
+
+    @returns_deferred
+    async def attachment(self, plugin: str, operation: int, id: int) -> bytes:
+        """A file that an operation names which is with the plugin. Waits for the broker; raises Refused, which says why."""
+        asked = FetchAttachment(plugin=plugin, operation=operation, id=id)
+        found: Attachment = await self._ask_patiently("attachment", asked)
+        return found.octets
 
     @returns_deferred
     async def subscribe(self, plugin: str, topic: str, heard: OnNotification) -> None:

@@ -37,6 +37,9 @@ class Broker(Upstream, Protocol):
     def report(self, output: Output) -> "Deferred[None]":
         """Tell what an operation writes. It is dropped while the broker is away."""
 
+    def attachment(self, plugin: str, operation: int, id: int) -> "Deferred[bytes]":
+        """A file that an operation names which is with the plugin; fails with Refused, which says why."""
+
 
 class InThread(Protocol):
     """Runs a function that may block in a thread of its own."""
@@ -131,3 +134,5 @@ class Context:
     report_output: Callable[[int, str], None]
     """Shows what an operation, by its id, writes to those who watch it; its result is another matter."""
     report_progress: ReportProgress
+    attachment: Callable[[int, int], "Deferred[bytes]"]
+    """Fetches a file that an operation names, by the operation's id and the file's; fails with Refused, which says why."""

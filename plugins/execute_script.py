@@ -20,7 +20,7 @@ from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError
 
 from ..runtime.settings import OCTETS, SECONDS, option
-from ..wire.errors import Malformed
+from ..wire.errors import FieldpostError, Malformed
 from ..wire.local import DONE, FAILED, Outcome
 from ..wire.message import Message
 from ..wire.schema import MAP, NATURAL, TEXT, field_of, from_map, optional
@@ -36,6 +36,10 @@ NO_ATTACHMENT = 104
 """`result-code` of the operation (landscape 1.5)."""
 
 EVERYBODY = "ALL"
+SCRIPT = "script"
+"""Name of the script's own file."""
+MAX_ATTACHMENTS = 100
+NAME_OCTETS = 255
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -45,6 +49,22 @@ def read_environment(value: Any) -> dict[str, str]:
     for key, item in found.items():
         if not key or "=" in key or "\0" in key + item:
             raise Malformed(f"{key[:40]!r} cannot be set in an environment")
+    return found
+
+
+def read_attachments(value: Any) -> dict[str, int]:
+    """A map of file names to ids."""
+    found = {TEXT(name): NATURAL(id) for name, id in MAP(value).items()}
+    if len(found) > MAX_ATTACHMENTS:
+        raise Malformed(f"may name {MAX_ATTACHMENTS} files, not {len(found)}")
+    for name in found:
+        if (
+            "/" in name
+            or "\0" in name
+            or name in ("", ".", "..", SCRIPT)
+            or len(os.fsencode(name)) > NAME_OCTETS
+        ):
+            raise Malformed(f"{name[:40]!r} cannot be the name of a file beside the script")
     return found
 
 
@@ -66,7 +86,8 @@ class ScriptRequest:
     username: str = field_of(read_line)
     time_limit: int | None = field_of(optional(NATURAL), default=None)
     env: dict[str, str] | None = field_of(optional(read_environment), default=None)
-    attachments: dict[str, Any] | None = field_of(optional(MAP), default=None)
+    attachments: dict[str, int] | None = field_of(optional(read_attachments), default=None)
+    """Files that are put beside the script: ids by name."""
 
 
 @frozen(kw_only=True)
@@ -80,6 +101,8 @@ class ExecuteScriptSettings:
     longest_time_limit: float = option(default=3600.0, unit=SECONDS, at_least=1, at_most=604_800)
     output_limit: int = option(default=65_536, unit=OCTETS, at_least=1024, at_most=99_000)
     """A result holds 100,000 characters."""
+    attachments_limit: int = option(default=33_554_432, unit=OCTETS, at_least=0, at_most=1_073_741_824)
+    """For all files of one script together."""
     grace: float = option(default=5.0, unit=SECONDS, at_least=0.1, at_most=600)
     """From asking a script to end to killing it."""
 
@@ -162,6 +185,7 @@ class ExecuteScript(Plugin):
         setsid = self._setsid_program()
         directory = _make_directory()
         try:
+            await self._fetch(request, message, directory)
             command = await self.in_thread(self._prepare, request, directory)
             return _outcome(
                 await self._run(command, request, setsid, self._shown(message)), self._limit_of(request)
@@ -175,8 +199,6 @@ class ExecuteScript(Plugin):
             request = from_map(ScriptRequest, message)
         except Malformed as error:
             raise OperationFailed(f"this is no script that can be run: {error}", result_code=ERROR) from None
-        if request.attachments:
-            raise OperationFailed("this agent does not fetch attachments", result_code=NO_ATTACHMENT)
         self._check_user(request.username)
         if self._limit_of(request) > self.settings.longest_time_limit:
             longest = self.settings.longest_time_limit
@@ -199,11 +221,42 @@ class ExecuteScript(Plugin):
         limit: float = request.time_limit or self.settings.time_limit
         return limit
 
+    async def _fetch(self, request: ScriptRequest, message: Message, directory: str) -> None:
+        """
+        Put the files beside where the script will be, while the folder is still ours alone.
+
+        Raises OperationFailed.
+        """
+        room = self.settings.attachments_limit
+        for name, id in (request.attachments or {}).items():
+            octets = await self._attachment(message, id)
+            room -= len(octets)
+            if room < 0:
+                raise OperationFailed(
+                    f"the attachments have more than {self.settings.attachments_limit} octets together "
+                    "(`attachments-limit` in the plugin's manifest)",
+                    result_code=NO_ATTACHMENT,
+                )
+            try:
+                await self.in_thread(_write_file, Path(directory, name), octets)
+            except OSError as error:
+                text = f"attachment {name!r} cannot be written: {error}"
+                raise OperationFailed(text, result_code=NO_ATTACHMENT) from None
+
+    async def _attachment(self, message: Message, id: int) -> bytes:
+        operation = message.get("operation-id")
+        if type(operation) is not int:
+            raise OperationFailed("only operations have attachments", result_code=NO_ATTACHMENT)
+        try:
+            return await self.context.attachment(operation, id)
+        except FieldpostError as error:
+            raise OperationFailed(str(error), result_code=NO_ATTACHMENT) from None
+
     def _prepare(self, request: ScriptRequest, directory: str) -> Command:
         """In a thread: write the script, find the user. Raises OperationFailed."""
         user = self._find_user(request.username, self._own_name)
         interpreter = _interpreter_of(request)
-        script = Path(directory, "script")
+        script = Path(directory, SCRIPT)
         try:
             _write_script(script, request.code, user)
         except OSError as error:
@@ -264,8 +317,13 @@ def _write_script(script: Path, code: str, user: User) -> None:
     script.touch(mode=0o700)
     script.write_text(code, encoding="utf-8", newline="")
     if user.uid is not None and user.gid is not None:
-        for path in (script, script.parent):
+        for path in (*script.parent.iterdir(), script.parent):
             os.chown(path, user.uid, user.gid)
+
+
+def _write_file(path: Path, octets: bytes) -> None:
+    path.touch(mode=0o700)
+    path.write_bytes(octets)
 
 
 def _interpreter_of(request: ScriptRequest) -> list[str]:

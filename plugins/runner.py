@@ -1,6 +1,7 @@
 """One plugin at work, from its start to its end: what it asks for goes out, what the broker says comes in."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, ParamSpec
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -81,6 +82,7 @@ class Runner:
             subscribe=self._topics.subscribe,
             report_output=self._reporter.output,
             report_progress=self._reporter.progress,
+            attachment=partial(surroundings.broker.attachment, self.name),
         )
 
     # From start to stop

@@ -22,6 +22,7 @@ from ..wire.local import (
     Notification,
     Outcome,
     Output,
+    Refused,
 )
 from ..wire.message import Message, check_message
 
@@ -53,6 +54,8 @@ class FakeBroker:
         self.exchanges_asked = 0
         self.reported: list[Output] = []
         """What operations wrote, and how far they came."""
+        self.attachments: dict[int, bytes] = {}
+        """Files that may be fetched, by id."""
         self.topics: dict[tuple[str, str], OnNotification] = {}
         """Who hears what: plugin and topic."""
         self._notified = 0
@@ -107,6 +110,10 @@ class FakeBroker:
         if not self._is_away:
             self.reported.append(output)
         return succeed(None)
+
+    def attachment(self, plugin: str, operation: int, id: int) -> "Deferred[bytes]":
+        """See BrokerConnection.attachment. Any operation may have any of `attachments`."""
+        return self._when_there(lambda: self._attachment(id))
 
     def subscribe(self, plugin: str, topic: str, heard: OnNotification) -> "Deferred[None]":
         """See BrokerConnection.subscribe."""
@@ -211,6 +218,11 @@ class FakeBroker:
     def _handle(self, plugin: str, types: Sequence[str]) -> None:
         self.handled[plugin] = (*self.handled.get(plugin, ()), *types)
 
+    def _attachment(self, id: int) -> bytes:
+        if id not in self.attachments:
+            raise Refused(f"there is no attachment {id}; put it into `attachments` of this broker")
+        return self.attachments[id]
+
     def _ask_exchange(self) -> None:
         self.exchanges_asked += 1
 
@@ -218,5 +230,5 @@ class FakeBroker:
 def _answered(answer: Callable[[], Any]) -> "Deferred[Any]":
     try:
         return succeed(answer())
-    except MessageRefused:
+    except (MessageRefused, Refused):
         return fail()

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect
 
+from fieldpost.broker.attachments import AttachmentFailed
 from fieldpost.broker.bus import Bus
 from fieldpost.broker.local.grants import Grant, Grants
 from fieldpost.broker.local.intake import Intake, IntakeLimits
@@ -119,6 +120,18 @@ def batch_of(number: int, *messages: Message | bytes, plugin: str = "load", **mo
     return Send(plugin=plugin, batch=number, messages=octets, **more)
 
 
+class FakeAttachments:
+    """Has the files of `found`, by id."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, bytes] = {}
+
+    async def fetch(self, id: int) -> bytes:
+        if id not in self.found:
+            raise AttachmentFailed(f"attachment {id} cannot be fetched: it is not there")
+        return self.found[id]
+
+
 class LocalSocket:
     """All that stands behind the socket."""
 
@@ -142,6 +155,7 @@ class LocalSocket:
         self.handled: dict[str, tuple[str, DeliverCall]] = {}
         """Who takes the types: plugin and callable."""
         self.status: Callable[[], Awaitable[dict[str, Any]]] = self._status
+        self.attachments = FakeAttachments()
         self._link_limits = link_limits
         self.intake = Intake(
             store=self.store,
@@ -160,6 +174,7 @@ class LocalSocket:
             exchanges=self,
             topics=self.relay,
             outputs=self.outputs,
+            attachments=self.attachments,
             status=lambda: self.status(),
             clock=self.clock,
         )

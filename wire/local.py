@@ -36,6 +36,8 @@ MAX_VALUE_OCTETS = 65_535
 """AMP's own limit for one value."""
 MAX_BODY_OCTETS = 8 * 1024 * 1024
 """A longer body ends the connection."""
+MAX_ATTACHMENT_OCTETS = MAX_BODY_OCTETS - MAX_VALUE_OCTETS
+"""A longer file has no room in an answer."""
 MAX_BATCH_MESSAGES = 10_000
 MAX_MESSAGE_OCTETS = 4 * 1024 * 1024
 MAX_MESSAGE_ITEMS = 100_000
@@ -258,6 +260,24 @@ class Output:
 
 
 @frozen(kw_only=True)
+class FetchAttachment:
+    """Asks for a file that an operation names which is with the plugin."""
+
+    plugin: str = field_of(TEXT)
+    operation: int = field_of(INTEGER)
+    """Its `operation-id`."""
+    id: int = field_of(INTEGER)
+    """The file's, as it stands in the operation's `attachments`."""
+
+
+@frozen(kw_only=True)
+class Attachment:
+    """Answer to attachment: the file."""
+
+    octets: bytes = field_of(OCTETS)
+
+
+@frozen(kw_only=True)
 class Subscribe:
     """Asks for the notifications of a topic. `since`: the highest `seq` that the plugin has dealt with."""
 
@@ -318,6 +338,7 @@ CALLS: dict[str, tuple[type, type]] = {
     "exchange": (ExchangeSoon, Nothing),
     "status": (Nothing, Report),
     "output": (Output, Nothing),
+    "attachment": (FetchAttachment, Attachment),
     "subscribe": (Subscribe, Nothing),
     "unsubscribe": (Unsubscribe, Nothing),
     "deliver": (Deliver, Outcome),

@@ -1,5 +1,5 @@
 """
-One letter to the server over HTTP, and its answer: a POST that knows proxies, redirects, gzip and limits.
+One letter to the server over HTTP, and its answer: a request that knows proxies, redirects, gzip and limits.
 
 One request is under way at a time; the connection it used is kept a while for the next. What makes this more than a
 call of Twisted's HTTP client:
@@ -48,18 +48,19 @@ Dial = Callable[[str, int], IStreamClientEndpoint]
 @frozen(kw_only=True)
 class Letter:
     """
-    What one POST says.
+    What one request says.
 
-    `path` is path and query on the server; None for those of the configured address. `headers` are written in their order and
+    A `method` of GET goes without body and length. `path` is path and query on the server; None for those of the configured address. `headers` are written in their order and
     spelling, behind `Host` and before `Content-Length`; `Accept-Encoding` and `User-Agent` are added where they do not
     name them. With
     `may_pack` the body goes in gzip once the server has said that it reads that. The headers `once` are left out when
     the letter has to be sent again.
     """
 
+    method: str = "POST"
     path: str | None = None
     headers: Mapping[str, bytes]
-    body: bytes
+    body: bytes = b""
     may_pack: bool = False
     once: frozenset[str] = frozenset()
 
@@ -103,6 +104,7 @@ class _Attempt:
     address: Address
     proxy: Proxy | None
     headers: Headers
+    method: bytes
     body: bytes
 
     @property
@@ -228,7 +230,11 @@ class Poster:
         if proxy is not None and not address.is_secure and proxy.authorization:
             headers["Proxy-Authorization"] = proxy.authorization
         return _Attempt(
-            address=address, proxy=proxy, headers=ExactHeaders(headers.items()), body=sending.body
+            address=address,
+            proxy=proxy,
+            headers=ExactHeaders(headers.items()),
+            method=letter.method.encode("ascii"),
+            body=sending.body,
         )
 
     def _headers(self, sending: _Sending) -> dict[str, bytes]:
@@ -272,7 +278,10 @@ class Poster:
     async def _request(self, go: "Deferred[None]", attempt: _Attempt, body: Body) -> Answer:
         await go
         response = await self._agent(attempt).request(
-            b"POST", str(attempt.address).encode("ascii"), attempt.headers, body
+            attempt.method,
+            str(attempt.address).encode("ascii"),
+            attempt.headers,
+            None if attempt.method == b"GET" else body,
         )
         limit = self._max_answer_octets if response.code == 200 else MAX_REASON_OCTETS
         collected = Collected(limit=limit)

@@ -24,9 +24,11 @@ from ...wire.local import (
     MAX_OUTPUT_CHARACTERS,
     MAX_TOPIC_LENGTH,
     NOT_HANDLED,
+    Attachment,
     Deliver,
     Event,
     ExchangeSoon,
+    FetchAttachment,
     Handle,
     Hello,
     Nothing,
@@ -47,6 +49,7 @@ from ...wire.local import (
     choose_version,
 )
 from ...wire.message import Message
+from ..attachments import AttachmentFailed, ids_in
 from ..output import Outputs, Progress
 from ..store.records import State
 from ..topics import Listener, Notice, TooManyTopics
@@ -110,6 +113,13 @@ class Topics(Protocol):
         """Give the listener what is newer, and what comes, until the answer is called. Raises TooManyTopics."""
 
 
+class Attachments(Protocol):
+    """Where files of operations come from."""
+
+    async def fetch(self, id: int) -> bytes:
+        """Raises AttachmentFailed, and DatabaseError."""
+
+
 Status = Callable[[], Awaitable[dict[str, Any]]]
 """What `fieldpost status` shows."""
 
@@ -151,6 +161,7 @@ class Broker:
     exchanges: Exchanges
     topics: Topics
     outputs: Outputs
+    attachments: Attachments
     status: Status
     clock: IReactorTime
 
@@ -249,6 +260,7 @@ class PluginLink(CallProtocol):
                 "exchange": self._exchange,
                 "status": self._status,
                 "output": self._output,
+                "attachment": self._attachment,
                 "subscribe": self._subscribe,
                 "unsubscribe": self._unsubscribe,
             },
@@ -266,6 +278,7 @@ class PluginLink(CallProtocol):
         self._forgets: list[Forget] = []
         self._heard_topics: dict[tuple[str, str], Forget] = {}
         self._operations: Counter[tuple[str, int]] = Counter()
+        self._files: dict[tuple[str, int], frozenset[int]] = {}
         self._hello_timer: IDelayedCall | None = None
 
     def __str__(self) -> str:
@@ -283,6 +296,7 @@ class PluginLink(CallProtocol):
         operation = message.get("operation-id")
         if type(operation) is int:
             self._begin(plugin, operation)
+            self._files[plugin, operation] = ids_in(message)
         outcome = self.call("deliver", Deliver(plugin=plugin, number=number, message=message))
         if type(operation) is int:
             outcome.addBoth(self._end, plugin, operation)
@@ -296,6 +310,7 @@ class PluginLink(CallProtocol):
         self._operations[plugin, operation] -= 1
         if not self._operations[plugin, operation]:
             del self._operations[plugin, operation]
+            del self._files[plugin, operation]
         self._broker.outputs.end(operation)
         return outcome
 
@@ -459,6 +474,19 @@ class PluginLink(CallProtocol):
             )
             outputs.progress(output.operation, progress)
         return Nothing()
+
+    async def _attachment(self, asked: FetchAttachment) -> Attachment:
+        grant = self._grant(asked.plugin)
+        if asked.id not in self._files.get((grant.name, asked.operation), ()):
+            raise Refused(
+                f"operation {asked.operation}, if it is with plugin `{grant.name}` at all, names no attachment {asked.id}"
+            )
+        try:
+            return Attachment(octets=await self._broker.attachments.fetch(asked.id))
+        except AttachmentFailed as error:
+            raise Refused(str(error)) from error
+        except DatabaseError as error:
+            raise Unavailable(f"the broker's store cannot do it now: {error}") from error
 
     async def _subscribe(self, asked: Subscribe) -> Nothing:
         grant = self._grant(asked.plugin)

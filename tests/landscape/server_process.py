@@ -69,6 +69,15 @@ class Server:
         connection.close()
         return answer
 
+    def put(self, octets: bytes) -> int:
+        """An attachment; its id."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        headers = {"Authorization": "Bearer secret", "Content-Type": "application/octet-stream"}
+        connection.request("POST", "/api/v1/attachments", octets, headers)
+        found: int = json.loads(connection.getresponse().read())["id"]
+        connection.close()
+        return found
+
     def operate(self, type: str, **fields: Any) -> None:
         self.ask("POST", "/operations", {"computer": 1, "type": type, "fields": fields})
 

@@ -112,7 +112,7 @@ def status_of(file: Path) -> dict[str, Any] | None:
 
 
 def test_from_import_to_an_operations_result(folder: Path) -> None:
-    """It registers, tells what machine it is, runs a script within seconds of the order, and goes on after a kill."""
+    """It registers, tells what machine it is, runs a script within seconds of the order, and goes on after a kill; then it fetches an attachment."""
     server = Server(folder, "computer-info")
     server.start()
     try:
@@ -126,18 +126,21 @@ def test_from_import_to_an_operations_result(folder: Path) -> None:
             broker = wait_for(lambda: status_of(file))
             os.kill(broker["pid"], signal.SIGKILL)
             wait_for(lambda: (status_of(file) or broker)["pid"] != broker["pid"])
-            script(server, "echo again")
+            attachment = server.put(b"#!/bin/sh\necho from the tool\n")
+            script(server, "./tool", attachments={"tool": attachment})
             wait_for(lambda: server.outcomes() == ["succeeded"] * 2)
+            written = server.ask("GET", "/operations")["operations"][-1]["result-text"]
             broker = wait_for(lambda: status_of(file))
     finally:
         server.kill()
 
     assert (computer["title"], computer["tags"]) == ("Press 7", "office,linux")
     assert told["hostname"]
+    assert written == "from the tool\n"
     assert broker["ping"]["interval"] == 1
     assert broker["ping"]["pings"] > 0
     assert (broker["registration"]["is-registered"], broker["troubles"]) == (True, [])
 
 
-def script(server: Server, line: str) -> None:
-    server.operate("execute-script", interpreter="/bin/sh", code=line, username=own_name())
+def script(server: Server, line: str, **fields: Any) -> None:
+    server.operate("execute-script", interpreter="/bin/sh", code=line, username=own_name(), **fields)

@@ -131,11 +131,38 @@ def test_what_is_no_script_is_refused(fields: dict[str, Any], words: str) -> Non
     assert words in refused(run_of(), **fields)
 
 
-def test_attachments_are_refused() -> None:
-    """They would be missing where the script looks for them."""
-    outcome = run_of().deliver(message(attachments={"a": 1}))
-
+def without_files(run: PluginRun[ExecuteScript], **fields: Any) -> str:
+    outcome = run.deliver(message(**fields))
     assert (outcome.status, outcome.result_code) == (FAILED, NO_ATTACHMENT)
+    return str(outcome.result_text)
+
+
+def test_attachments_that_cannot_be_had_are_refused() -> None:
+    """They would be missing where the script looks for them; the result has the reason."""
+    run = run_of(**{"attachments-limit": 10})
+    run.broker.attachments = {1: b"x" * 5, 2: b"x" * 6}
+
+    assert "there is no attachment 3" in without_files(run, attachments={"a": 1, "b": 3})
+    assert "more than 10 octets together" in without_files(run, attachments={"a": 1, "b": 2})
+    assert "only operations" in without_files(run, attachments={"a": 1}, **{"operation-id": None})
+
+
+@pytest.mark.parametrize(
+    ("attachments", "words"),
+    [
+        ([1], "must be a map"),
+        ({"a": "1"}, "must be an integer"),
+        ({"a": -1}, "must be from 0"),
+        ({str(number): 1 for number in range(101)}, "may name 100 files, not 101"),
+        *(
+            ({name: 1}, "cannot be the name of a file")
+            for name in ("", ".", "..", "a/b", "/etc/x", "a\0b", "script", "é" * 128)
+        ),
+    ],
+)
+def test_attachments_that_are_none_are_refused(attachments: Any, words: str) -> None:
+    """Nothing is fetched for them, and nothing written elsewhere than beside the script."""
+    assert words in refused(run_of(), attachments=attachments)
 
 
 def test_other_users_are_refused_unless_allowed() -> None:
@@ -437,6 +464,18 @@ class RealScripts(TestCase):
         assert "fieldpost-script-" in text.splitlines()[0]
         assert "ANSWER=forty two" in text
         assert "FIELDPOST_SECRET" not in text
+
+    @returns_deferred
+    async def test_its_attachments_are_beside_it(self) -> None:
+        """To be read and to be run; nothing of them stays."""
+        self.run_.broker.attachments = {7: b"#!/bin/sh\necho $1 tool\n", 8: b"\0\xff"}
+
+        outcome = await self.execute("./tool a && wc -c < data && pwd", attachments={"tool": 7, "data": 8})
+
+        assert outcome.status == DONE, outcome
+        first, size, folder = str(outcome.result_text).split("\n")[:3]
+        assert (first, size.strip()) == ("a tool", "2")
+        assert not os.path.exists(folder)
 
     @returns_deferred
     async def test_a_script_of_another_language_runs(self) -> None:

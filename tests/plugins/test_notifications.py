@@ -14,6 +14,7 @@ from fieldpost.plugins.connection import BrokerConnection
 from fieldpost.runtime.amp import CallProtocol
 from fieldpost.wire.local import (
     DONE,
+    MAX_ATTACHMENT_OCTETS,
     Deliver,
     Notification,
     Outcome,
@@ -275,6 +276,46 @@ class OutputTests(SocketTestCase):
         self.failureResultOf(outcome)
         assert seen == ["end"]
         self.successResultOf(self.report(text="dropped"))
+
+
+class AttachmentTests(SocketTestCase):
+    def deliver(self) -> None:
+        (link,) = self.socket.links
+        link.deliver(
+            "load", 1, {"type": "reload", "operation-id": 3, "attachments": {"a": 5, "b": 6, "c": "7"}}
+        )
+        self.endpoint.settle()
+
+    def fetch(self, id: int, **asked: Any) -> "Deferred[bytes]":
+        found = self.connection.attachment(**{"plugin": "load", "operation": 3, "id": id, **asked})
+        self.endpoint.settle()
+        return found
+
+    def test_named(self) -> None:
+        """A file that a running operation names comes whole, however large it may be."""
+        self.deliver()
+        for octets in (b"", b"\0file\xff", b"x" * MAX_ATTACHMENT_OCTETS):
+            self.socket.attachments.found[5] = octets
+            assert self.successResultOf(self.fetch(5)) == octets
+
+    def test_not_to_be_had(self) -> None:
+        """The plugin hears why."""
+        self.deliver()
+
+        assert "is not there" in str(self.failureResultOf(self.fetch(6), Refused).value)
+
+    def test_not_named(self) -> None:
+        """Nobody gets what no operation of its own names: no other file, and none before or after."""
+        self.socket.attachments.found = dict.fromkeys(range(9), b"x")
+        self.failureResultOf(self.fetch(5), Refused)
+        self.deliver()
+
+        for wrong in ({"id": 4}, {"id": 7}, {"operation": 4}, {"plugin": "disk"}):
+            asked: dict[str, Any] = {"id": 5, **wrong}
+            self.failureResultOf(self.fetch(**asked), Refused)
+        self.outcome.callback(Outcome(status=DONE))
+        self.endpoint.settle()
+        self.failureResultOf(self.fetch(5), Refused)
 
 
 class PingTests(SocketTestCase):

@@ -26,7 +26,7 @@ from fieldpost.wire.local import DONE, EVENTS, Deliver, Event, Outcome
 from fieldpost.wire.message import Message
 from tests.broker.store.stores import open_store
 from tests.fakes import InlineWriter
-from tests.local_socket import Upstream
+from tests.local_socket import FakeAttachments, Upstream
 
 MAX_WAITING = 5
 
@@ -152,6 +152,7 @@ class RealSide:
             exchanges=self,
             topics=TopicRelay(upstream=self._upstream.subscribe),
             outputs=Outputs(clock=self.clock),
+            attachments=FakeAttachments(),
             status=self._status,
             clock=self.clock,
         )

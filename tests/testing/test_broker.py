@@ -17,6 +17,7 @@ from fieldpost.wire.local import (
     Notification,
     Outcome,
     Output,
+    Refused,
 )
 from tests.testing.sides import MAX_WAITING, FakeSide, RealSide, Side
 
@@ -219,6 +220,15 @@ def test_a_report_while_the_broker_is_away_is_dropped(side: Side) -> None:
     side.away()
 
     assert result_of(side.broker.report(Output(plugin="load", operation=1, text="hello"))) is None
+
+
+def test_a_file_that_is_not_there(side: Side) -> None:
+    """The plugin is told so."""
+    fetched = side.broker.attachment("load", 1, 2)
+    side.settle()
+
+    with pytest.raises(Refused, match="attachment 2"):
+        result_of(fetched)
 
 
 def result_of_settled(side: Side, deferred: "Deferred[Any]") -> Any:

@@ -12,9 +12,11 @@ from fieldpost.wire.errors import Malformed, RemoteProtocolError
 from fieldpost.wire.local import (
     CALLS,
     EVENTS,
+    Attachment,
     Deliver,
     Event,
     ExchangeSoon,
+    FetchAttachment,
     Handle,
     Hello,
     Nothing,
@@ -91,6 +93,8 @@ WORDS = {
         position=naturals,
         total=st.none() | naturals,
     ),
+    FetchAttachment: st.builds(FetchAttachment, plugin=texts, operation=integers, id=integers),
+    Attachment: st.builds(Attachment, octets=st.binary(max_size=20)),
     Subscribe: st.builds(Subscribe, plugin=texts, topic=texts, since=st.none() | integers),
     Unsubscribe: st.builds(Unsubscribe, plugin=texts, topic=texts),
     Notification: st.builds(

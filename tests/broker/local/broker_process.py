@@ -15,6 +15,7 @@ from typing import Any
 
 from twisted.internet import reactor
 
+from fieldpost.broker.attachments import AttachmentFailed
 from fieldpost.broker.bus import Bus
 from fieldpost.broker.local.grants import Grant, Grants
 from fieldpost.broker.local.intake import Intake
@@ -35,6 +36,9 @@ class Nobody:
 
     def request(self, *, at_once: bool) -> None:
         """No exchange."""
+
+    async def fetch(self, id: int) -> bytes:
+        raise AttachmentFailed(f"there is no attachment {id}")
 
 
 def main(folder: str, clock: Any) -> None:
@@ -61,6 +65,7 @@ def main(folder: str, clock: Any) -> None:
         exchanges=Nobody(),
         topics=TopicRelay(upstream=Silence()),
         outputs=Outputs(clock=clock),
+        attachments=Nobody(),
         status=status,
         clock=clock,
     )
