@@ -384,8 +384,8 @@ class Network:
         server = doors.buildProtocol(_address(pipe.server))
         assert client is not None and server is not None
         pipe.client.protocol, pipe.server.protocol = client, server
-        server.makeConnection(pipe.server)  # type: ignore[arg-type] # it says at run time what it provides
-        client.makeConnection(pipe.client)  # type: ignore[arg-type]
+        server.makeConnection(pipe.server)
+        client.makeConnection(pipe.client)  # type: ignore[arg-type] # it says at run time what it provides
         return client
 
 

@@ -237,7 +237,7 @@ def try_out(seed: int, duration: float, **chances: Any) -> Trial:
 
 def test_a_shift() -> None:
     """Hours in which all of this happens."""
-    trial = try_out(7, 6 * HOUR, mortality=0.002)
+    trial = try_out(7, 5 * HOUR, mortality=0.002)
 
     assert trial.went_by_session > 20 and trial.went_by_post > 20 and trial.together > 1
     assert min(trial.struck.values()) >= 1 and len(trial.struck) == len(trial.events)
@@ -246,14 +246,14 @@ def test_a_shift() -> None:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=settings().max_examples // 10)
+@settings(max_examples=settings().max_examples // 14)
 def test_any_hour(seed: int) -> None:
     """The same for any hour that chance can make."""
     try_out(seed, HOUR, mortality=0.005).close()
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=settings().max_examples // 20)
+@settings(max_examples=settings().max_examples // 25)
 def test_any_hour_by_post(seed: int) -> None:
     """And where sessions never pass."""
     try_out(seed, HOUR, carrier=POST, mortality=0.005).close()
