@@ -11,6 +11,7 @@ from fieldpost.broker.exchange import ExchangeLimits
 from fieldpost.broker.status import Exchanged, Failed
 from fieldpost.runtime.database import DatabaseFull
 from fieldpost.wire.api import NEWEST_SERVER_API, OLDEST_SERVER_API
+from fieldpost.wire.local import DONE, Outcome
 from fieldpost.wire.message import Message
 from tests.broker.fakes import (
     ACCOUNT,
@@ -641,17 +642,25 @@ def test_l8_operation_is_never_forgotten() -> None:
     assert (message["type"], message["operation-id"], message["status"]) == ("operation-result", 7, 5)
 
 
-def test_l7_redelivered_operation() -> None:
-    """An operation that is sent again while it waits is carried out once (fault L7)."""
+@pytest.mark.parametrize("is_quick", [False, True])
+def test_l7_redelivered_operation(is_quick: bool) -> None:
+    """Sent again while it waits, or while its result is on the way, it is carried out once, and has one result (fault L7)."""
     operation: Message = {"type": "reboot", "operation-id": 7}
-    rig, _ = started(says(operation), says(operation), says())
-    plugin = RecordingPlugin(answers=None)
+    rig, transport = started(says(operation), says(operation, expected=0), says(), says())
+    plugin = RecordingPlugin(answers=(lambda _: Outcome(status=DONE)) if is_quick else None)
     rig.delivery.register(("reboot",), plugin.name, plugin.deliver)
+    rig.run()
+    rig.clock.advance(0)
 
     rig.run()
+    for held in plugin.held:
+        held.callback(Outcome(status=DONE))
+    rig.clock.advance(0)
     rig.run()
 
     assert len(plugin.delivered) == 1
+    assert [message["operation-id"] for message in transport.last.messages] == [7]
+    assert rig.store.status().incoming == 0
     assert rig.store.state().server_sequence == 2
     assert rig.report()["exchange"]["failing"] is False
 

@@ -34,13 +34,15 @@ from tests.broker.store.stores import (
 SIZE = len(new("load", 30).body)
 
 
-def test_l2_killed_between_the_answer_and_its_bookkeeping() -> None:
+def test_l2_killed_between_the_answer_and_its_bookkeeping(tmp_path: Path) -> None:
     """The acknowledgement was lost with us: the next batch is the same, none goes under another's number."""
-    store = open_store()
+    path = str(tmp_path / "store")
+    store = open_store(path)
     add_values(store, range(10))
     before = begin(store, 5)
     # Killed here: the server has 0 to 4, and we do not know.
 
+    store = open_store(path)
     again = begin(store, 5)
     store.commit_answer(answer(5))
 
@@ -113,11 +115,12 @@ def test_l5_disk_full_twice(tmp_path: Path) -> None:
     assert values(begin(again)) == [0, 1, 2]
 
 
-def test_l9_a_session_opened_before_a_crash() -> None:
+def test_l9_a_session_opened_before_a_crash(tmp_path: Path) -> None:
     """What a plugin sends under it after the crash is stored; under one that ended it is refused, and the plugin told."""
-    store = open_store()
-    session = store.open_session("plugin-1", None)
-    # The broker is killed and starts again: there is nothing of it but the store.
+    path = str(tmp_path / "store")
+    session = open_store(path).open_session("plugin-1", None)
+    # The broker is killed and starts again: there is nothing of it but the file.
+    store = open_store(path)
 
     (kept,) = store.add([batch(1, new(), session_id=session)])
     store.resynchronize(operation_id=None, scopes=None)

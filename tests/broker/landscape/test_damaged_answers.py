@@ -123,6 +123,32 @@ def test_a_flipped_octet_breaks_nothing(name: str, mask: int) -> None:
     assert [log for log in logs if log["log_level"] >= LogLevel.error] == []
 
 
+@every_answer
+@pytest.mark.parametrize("mask", [0x01, 0xFF])
+def test_a_flipped_octet_of_the_head_breaks_nothing(name: str, mask: int) -> None:
+    """A head of another meaning is a failed exchange, or one that says the same: nothing is taken that was not said."""
+    octets = http(answer(name))
+    length = len(octets) - len(answer(name))
+    failed = 0
+    with capturedLogs() as logs:
+        for place in range(length):
+            flipped = bytes([*octets[:place], octets[place] ^ mask, *octets[place + 1 :]])
+            scene = STAGES[name]()
+            scene.server.closes = True
+            before = scene.store.state()
+            scene.server.reply = lambda _, flipped=flipped: flipped  # type: ignore[misc]
+            result = scene.exchange()
+            if isinstance(result, Failed):
+                failed += 1
+                assert result.cause
+                assert "the agent broke" not in result.cause
+                assert scene.store.state() == before
+            recovers(scene)
+
+    assert failed > length / 8
+    assert [log for log in logs if log["log_level"] >= LogLevel.error] == []
+
+
 def test_all_answers_are_there() -> None:
     """Those of the captures that are answers to a broker's exchange."""
     assert [name for name in chain(STAGES) if b"server-uuid" not in answer(name)] == []
