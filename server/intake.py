@@ -24,6 +24,7 @@ from .commits import Commits
 from .errors import Refused
 from .exchange import Exchange, Outcome
 from .parcel import Parcel, ParcelLimits, UnknownLevel, open_parcel
+from .ration import RationedLogger
 from .typed import Typed
 
 SMALL_OCTETS = 16 * 1024
@@ -67,6 +68,7 @@ class Intake:
         limits: ParcelLimits = _LIMITS,
         typed: Typed,
     ) -> None:
+        self._strangers_log = RationedLogger(__name__, clock=clock)
         self._typed = typed
         self._exchange = exchange
         self._commits = commits
@@ -132,7 +134,8 @@ class Intake:
             "sent": len(outcome.answer.messages),
         }
         text = "{event}: computer {computer} at {peer}, {taken} taken, {known} known before, {sent} sent"
-        self.log.emit(_LEVELS.get(outcome.event, LogLevel.warn), text, **facts)
+        log = self.log if outcome.computer is not None else self._strangers_log
+        log.emit(_LEVELS.get(outcome.event, LogLevel.warn), text, **facts)
         if outcome.strays:
             text = "computer {computer} sent {strays} results that no open operation of it waits for"
             self.log.warn(text, computer=outcome.computer, strays=outcome.strays)

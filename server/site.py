@@ -22,7 +22,6 @@ from twisted.internet.interfaces import (
     IReactorTime,
     ITCPTransport,
 )
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.iweb import INonQueuedRequestFactory
@@ -33,6 +32,7 @@ from ..wire.http import MAX_EXCHANGE_OCTETS
 from .call import Answer, Call, refusal_answer
 from .errors import Refused
 from .front import RETRY_AFTER, Front
+from .ration import RationedLogger
 
 _LINGER_FACTOR = 4
 """A client that was turned away may still send this many times the limit before it is cut off."""
@@ -62,11 +62,11 @@ class Site(http.HTTPFactory):
     """Makes a channel per connection, and counts what they hold."""
 
     noisy = False
-    events = Logger()
 
     def __init__(self, *, front: Front, clock: IReactorTime, limits: SiteLimits = _LIMITS) -> None:
         super().__init__(timeout=limits.idle, reactor=clock)
         self.front = front
+        self.events = RationedLogger(__name__, clock=clock)
         self.limits = limits
         self.connections = 0
         self.body_octets = 0

@@ -11,13 +11,13 @@ from types import MappingProxyType
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IProtocol, IReactorTime, ITransport
-from twisted.logger import Logger
 
 from ...wire.errors import RemoteProtocolError
 from ...wire.http import MAX_EXCHANGE_OCTETS
 from ...wire.session.identity import NOTHING_KNOWN, SERVER, Evidence
 from ...wire.session.limits import KIB, MIB, Limits
 from ...wire.session.opening import TLS_TOKEN, Accepted, Answer, Head, answer, judge_request, parse_head
+from ..ration import RationedLogger
 from .carrier import Carrier, Cover, tls_of
 from .certificate import InsideTls, exporter_of, key_name_of
 from .door import TurnedAway, Welcome
@@ -55,8 +55,6 @@ class Endpoint:
     `tls` is what begins TLS inside; `random` gives floats from 0 up to 1.
     """
 
-    log = Logger()
-
     def __init__(
         self,
         *,
@@ -66,6 +64,7 @@ class Endpoint:
         tls: InsideTls | None,
         random: Callable[[], float],
     ) -> None:
+        self._log = RationedLogger(__name__, clock=clock)
         self._desk = desk
         self._clock = clock
         self._terms = terms
@@ -94,7 +93,7 @@ class Endpoint:
                 tls=self._tls if inside else None,
             )
         text = "{peer} gets no session: {status} {why}"
-        self.log.info(text, peer=carrier.peer, status=found.status, why=found.text)
+        self._log.info(text, peer=carrier.peer, status=found.status, why=found.text)
         return TurnedAway(found.octets)
 
     def refuse_early(self, status: int, cause: str) -> bytes:
@@ -152,6 +151,7 @@ class Endpoint:
             limits=self._terms.limits(),
             ping=self._terms.ping,
             random=self._random,
+            strangers_log=self._log,
         )
         self._visits.add(visit)
         visit.peer.lost.addCallback(lambda _: self._visits.discard(visit))

@@ -61,7 +61,7 @@ class Visit:
     A session with an agent.
 
     Its agent is nobody until it has proved who it is; `entry` is its place among the live ones. An agent without identity
-    is let in too, to register.
+    is let in too, to register. `strangers_log` has what those cause of whom nothing is known.
     """
 
     log = Logger()
@@ -76,7 +76,9 @@ class Visit:
         limits: Limits,
         ping: float,
         random: Callable[[], float],
+        strangers_log: Logger,
     ) -> None:
+        self._strangers_log = strangers_log
         self._desk = desk
         self._evidence = evidence
         self._address = address
@@ -91,7 +93,7 @@ class Visit:
             handlers=handlers,
             on_offered=self._offered,
             max_answer=limits.answer,
-            log=self.log,
+            log=strangers_log,
         )
         us = Profile(
             id=SERVER + desk.uuid,
@@ -129,7 +131,7 @@ class Visit:
         if refused is None:
             self.log.failure("a session could not be decided", failure)
         else:
-            self.log.error("{peer} gets no session: {error}", peer=self._address, error=error)
+            self._strangers_log.error("{peer} gets no session: {error}", peer=self._address, error=error)
         if self.peer.ending is None and self.peer.agreement is None:
             text = str(refused) if refused else "the server failed; its log has the reason"
             self.peer.refuse(INTERNAL, text, retry_after=RETRY_AFTER)
@@ -144,7 +146,7 @@ class Visit:
             computer = await recognise(self._desk.commits, shown)
         except Denied as denied:
             text = "{peer} is not let in: {why}"
-            self.log.warn(text, peer=self._address, why=str(denied))
+            self._strangers_log.warn(text, peer=self._address, why=str(denied))
             self.peer.refuse(denied.code, str(denied))
             return
         await self._place(computer, hello)
@@ -181,7 +183,8 @@ class Visit:
         )
         text = "session: {who} at {peer}"
         who = f"computer {self._computer.id}" if self._computer else "an unregistered agent"
-        self.log.info(text, who=who, peer=self._address)
+        log = self.log if self._computer else self._strangers_log
+        log.info(text, who=who, peer=self._address)
 
     def _taken(self, outcome: Outcome) -> None:
         """An exchange was taken: of an agent without identity it may tell which computer waits for approval."""

@@ -3,6 +3,8 @@
 from contextlib import suppress
 from typing import Any
 
+from twisted.logger import capturedLogs
+
 from fieldpost.wire.errors import LocalProtocolError
 from tests.server.session.visiting import Agent, Hosting, registered
 from tests.server.wired import HeldWriter, WiredServer, client_payload
@@ -134,3 +136,20 @@ def test_gone_while_it_is_looked_what_waits() -> None:
     hosting.run()
 
     assert wired.server.desk.topics._scopes == {}
+
+
+def test_strangers_in_the_log() -> None:
+    """However many come and go, and break rules: the log has some of them, and how many more there were."""
+    hosting = Hosting()
+
+    with capturedLogs() as events:
+        for _ in range(300):
+            agent = hosting.agent()
+            agent.door.dataReceived(b"\xff" * 20)
+            agent.hang_up()
+            hosting.agents.clear()
+        hosting.clock.advance(1)
+        hosting.agent()
+
+    assert len(events) < 220
+    assert any("left out" in event["log_format"] for event in events)
