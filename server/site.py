@@ -300,7 +300,8 @@ class Request(http.Request):
     def _drop(self, octets: int) -> None:
         self._dropped += octets
         if self._dropped > _LINGER_FACTOR * self._site.limits.body_octets:
-            self.channel.cut_off()
+            # Read no more, but let the answer leave: all this may have come in one piece with what was answered.
+            self.channel.loseConnection()
 
     def _reserve(self, octets: int) -> bool:
         """

@@ -204,11 +204,12 @@ def test_split(make: Make) -> None:
     assert world.agent.store.dead_letters(10) == []
 
 
-def test_too_many_octets(make: Make) -> None:
+@pytest.mark.parametrize("limit", [10_000, 40_000])
+def test_too_many_octets(make: Make, limit: int) -> None:
     """The same when it is the octets that are too many, and many times too many."""
-    world = make(parcel=ParcelLimits(octets=40_000)).settle_in()
+    world = make(parcel=ParcelLimits(octets=limit)).settle_in()
 
-    world.agent.report(*range(40), octets=10_000)
+    world.agent.report(*range(40), octets=limit // 4)
     world.until(lambda: len(world.server.values("load")) == 40)
 
     assert world.server.values("load") == list(range(40))
