@@ -3,11 +3,14 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 
+import click
 import pytest
 
+from fieldpost.agent.cli import main
 from fieldpost.agent.config import AgentConfig, load_config
 from fieldpost.agent.manifest import Manifest, load_manifests
 from fieldpost.runtime.settings import options_of
@@ -114,6 +117,24 @@ def test_manual_has_every_option_of_a_manifest(pages: Path) -> None:
     ]
     assert [name for name in names if f"\n.B {name}\n" not in text] == []
     assert "\n.SS [messages.TYPE]\n" in text
+
+
+def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
+    """Each command with all its words, and the long names of its options."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*words, name))
+        else:
+            options = [o for param in command.params for o in param.opts if o.startswith("--")]
+            yield " ".join((*words, name)), options
+
+
+def test_manual_has_every_command(pages: Path) -> None:
+    """With its options."""
+    text = (pages / "fieldpost.1").read_text().replace("\\-", "-")
+    for command, options in commands(main):
+        assert re.search(rf"^\.BI? \"?{command} ?\"?", text, re.MULTILINE), command
+        assert [option for option in options if option not in text] == [], command
 
 
 def test_a_changed_sample_ends_the_build(tmp_path: Path) -> None:
