@@ -17,7 +17,8 @@ flush what they have gathered. What moves the plan:
 
 All that is asked for at once without the server having taken messages is rationed: after `MAX_RUSHED` in a row it waits
 the urgent interval. Otherwise a server that forgets us in every answer, or a plugin gone mad, would make the two of us
-spin. Only what the server itself calls for is not: it knows what it can take.
+spin. What the server itself calls for has a ration of its own, far above what operators need: it knows what it can
+take, but this machine is not to spin for it either.
 
 Everything is clamped to what survives (fault L11): intervals to `MIN_INTERVAL`..`MAX_INTERVAL`, the announcement to now.
 """
@@ -34,6 +35,9 @@ MIN_INTERVAL = 1.0
 MAX_INTERVAL = 7 * 86_400.0
 """Seconds. A server may slow its agents down, but not lose them."""
 MAX_RUSHED = 8
+MAX_CALLED = 200
+CALLED_EACH_SECOND = 20.0
+"""Exchanges that the server calls for: so many at once, and so many each second from then on."""
 LIVE_URGENT = 0.1
 """Seconds that what is urgent waits for company while a session is live."""
 ANNOUNCE_LEAD = 10.0
@@ -159,6 +163,10 @@ class Schedule:
         self._asked = Urgency.NORMAL
         self._is_rush = False
         self._rushed = 0
+        self._is_called = False
+        self._calls = float(MAX_CALLED)
+        """How many the server may still call for now, as of `_counted_at`."""
+        self._counted_at: float | None = None
         self._is_live = False
         self._is_told_to_wait = False
 
@@ -216,6 +224,8 @@ class Schedule:
         """An exchange begins, planned or not."""
         self._move(Input.BEGIN)
         self._rushed = self._rushed + 1 if self._is_rush else 0
+        self._calls -= self._is_called
+        self._is_called = False
         self._at = self._announce_at = None
         self._asked = Urgency.NORMAL
 
@@ -234,7 +244,8 @@ class Schedule:
         if outcome.draining:
             self._plan(now, self._intervals.drain)
         else:
-            self._plan(now, self._delay(self._asked), is_rush=self._is_rushed(self._asked))
+            self._plan(now, self._delay(self._asked, now), is_rush=self._is_rushed(self._asked))
+            self._is_called = self._asked is Urgency.CALLED
 
     def next_deadline(self) -> float | None:
         """When to call `tick`."""
@@ -263,10 +274,11 @@ class Schedule:
 
     def _advance(self, planned: float, now: float, urgency: Urgency) -> None:
         """Move the plan forward, never back, and not into the time of a back-off."""
-        at = max(now + self._delay(urgency), self._not_before)
+        at = max(now + self._delay(urgency, now), self._not_before)
         if at >= planned:
             return
         self._at = at
+        self._is_called = urgency is Urgency.CALLED
         self._is_rush = self._is_rushed(urgency)
         if self._announce_at is not None:
             self._announce_at = max(now, at - ANNOUNCE_LEAD) if at > now + LIVE_URGENT else None
@@ -276,14 +288,21 @@ class Schedule:
         hurries = urgency is Urgency.AT_ONCE or (urgency is Urgency.URGENT and self._is_live)
         return hurries and self._rushed < MAX_RUSHED
 
-    def _delay(self, urgency: Urgency) -> float:
+    def _delay(self, urgency: Urgency, now: float) -> float:
         if urgency is Urgency.NORMAL:
             return self._spread(self._intervals.normal, NORMAL_SPREAD)
         if urgency is Urgency.CALLED:
-            return 0.0
+            return max(0.0, 1.0 - self._count_calls(now)) / CALLED_EACH_SECOND
         if not self._is_rushed(urgency):
             return self._intervals.urgent
         return 0.0 if urgency is Urgency.AT_ONCE else min(LIVE_URGENT, self._intervals.urgent)
+
+    def _count_calls(self, now: float) -> float:
+        """How many exchanges the server may call for now."""
+        passed = 0.0 if self._counted_at is None else max(0.0, now - self._counted_at)
+        self._counted_at = now
+        self._calls = min(float(MAX_CALLED), self._calls + passed * CALLED_EACH_SECOND)
+        return self._calls
 
     def _spread(self, interval: float, part: float) -> float:
         return interval * (1.0 - self._random.uniform(0.0, part))

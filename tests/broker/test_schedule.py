@@ -13,6 +13,7 @@ from fieldpost.broker.backoff import Backoff
 from fieldpost.broker.schedule import (
     ANNOUNCE_LEAD,
     LIVE_URGENT,
+    MAX_CALLED,
     MAX_INTERVAL,
     MAX_RUSHED,
     MIN_INTERVAL,
@@ -372,14 +373,49 @@ def test_draining_is_not_rationed() -> None:
         schedule.finish(Good(draining=True), 1_000.0)
 
 
-def test_the_servers_calls_are_not_rationed() -> None:
-    """It calls when it has something, and knows what it can take."""
+def test_the_servers_calls_have_a_ration_of_their_own() -> None:
+    """It calls when it has something, and knows what it can take: far more than others may."""
     schedule = after(Good())
     for _ in range(10 * MAX_RUSHED):
         schedule.ask(Urgency.CALLED, 1_000.0)
         assert schedule.tick(1_000.0) is Due.EXCHANGE
         schedule.begin()
         schedule.finish(Good(), 1_000.0)
+
+
+@pytest.mark.parametrize("is_during", [True, False])
+def test_a_server_that_calls_without_end(is_during: bool) -> None:
+    """Its calls have a ration, far above what anybody needs: the machine does not spin for it."""
+    schedule, now, exchanges = after(Good()), 1_000.0, 0
+
+    while now < 1_100.0:
+        if not is_during or not exchanges:
+            schedule.ask(Urgency.CALLED, now)
+        if schedule.tick(now) is Due.EXCHANGE:
+            schedule.begin()
+            if is_during:
+                schedule.ask(Urgency.CALLED, now)
+            schedule.finish(Good(), now)
+            exchanges += 1
+        now += 0.002
+    assert exchanges in range(MAX_CALLED + 1_800, MAX_CALLED + 2_010)
+
+
+def test_calls_after_a_pause() -> None:
+    """A server that called too often may do so again after a while, and what is planned beside is not delayed."""
+    schedule = after(Good())
+    for _ in range(2 * MAX_CALLED):
+        schedule.ask(Urgency.CALLED, 1_000.0)
+        schedule.begin()
+        schedule.finish(Good(), 1_000.0)
+
+    schedule.ask(Urgency.AT_ONCE, 1_000.0)
+    assert schedule.exchange_at == 1_000.0
+    schedule.begin()
+    schedule.finish(Good(), 1_000.0)
+    schedule.ask(Urgency.CALLED, 1_000.0 + 2 * MAX_CALLED)
+
+    assert schedule.exchange_at == 1_000.0 + 2 * MAX_CALLED
 
 
 def test_a_call_during_an_exchange_is_answered_after_it() -> None:
