@@ -5,14 +5,17 @@ Either the exchange fails, says why, and has changed nothing; or what came is a 
 breaks over it. Then the next exchange works, and what was sent before is sent again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import Any
 
 import pytest
 from attrs import evolve
 from twisted.logger import LogLevel, capturedLogs
 
 from fieldpost.broker.status import Exchanged, Failed
+from fieldpost.wire.cbor import DEFAULT_LIMITS
+from fieldpost.wire.encoding import BPICKLE
 from tests.broker.landscape.scene import Scene, Script, answer, http, payload, well
 from tests.broker.landscape.test_captures import registered, text
 from tests.broker.store.stores import add
@@ -129,23 +132,80 @@ def test_a_flipped_octet_of_the_head_breaks_nothing(name: str, mask: int) -> Non
     """A head of another meaning is a failed exchange, or one that says the same: nothing is taken that was not said."""
     octets = http(answer(name))
     length = len(octets) - len(answer(name))
-    failed = 0
+    failed, scene = 0, STAGES[name]()
     with capturedLogs() as logs:
         for place in range(length):
             flipped = bytes([*octets[:place], octets[place] ^ mask, *octets[place + 1 :]])
-            scene = STAGES[name]()
-            scene.server.closes = True
             before = scene.store.state()
-            scene.server.reply = lambda _, flipped=flipped: flipped  # type: ignore[misc]
-            result = scene.exchange()
-            if isinstance(result, Failed):
+            scene.server.reply, scene.server.closes = lambda _, flipped=flipped: flipped, True  # type: ignore[misc]
+            if isinstance(result := scene.exchange(), Failed):
                 failed += 1
                 assert result.cause
                 assert "the agent broke" not in result.cause
                 assert scene.store.state() == before
+                continue
             recovers(scene)
+            scene = STAGES[name]()
 
+    recovers(scene)
     assert failed > length / 8
+    assert [log for log in logs if log["log_level"] >= LogLevel.error] == []
+
+
+WRONG: list[Any] = [
+    None,
+    True,
+    -1,
+    2**62,
+    2**70,
+    -(2**70),
+    0.5,
+    "x",
+    b"x",
+    [],
+    {},
+    [[]],
+    {"a": b"b"},
+    b"\xff",
+    "",
+]
+
+
+def replacements(said: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The answer with one field of it, or of a message of it, missing or replaced by something else."""
+    for key in said:
+        yield {name: value for name, value in said.items() if name != key}
+        yield from ({**said, key: wrong} for wrong in WRONG)
+    for index, message in enumerate(said["messages"]):
+        for key in message:
+            rest = {name: value for name, value in message.items() if name != key}
+            for changed in (rest, *({**message, key: wrong} for wrong in WRONG)):
+                yield {
+                    **said,
+                    "messages": [*said["messages"][:index], changed, *said["messages"][index + 1 :]],
+                }
+    yield from ({**said, "messages": [wrong, *said["messages"]]} for wrong in WRONG)
+
+
+@every_answer
+def test_something_else_in_each_field_breaks_nothing(name: str) -> None:
+    """Null, numbers of any size, lists and maps: a failed exchange that changed nothing, or something that can be taken."""
+    said: Any = BPICKLE.decode(answer(name), DEFAULT_LIMITS)
+    failed, scene = 0, STAGES[name]()
+    with capturedLogs() as logs:
+        for changed in replacements(said):
+            before = scene.store.state()
+            scene.server.reply = lambda _, changed=changed: http(BPICKLE.encode(changed))  # type: ignore[misc]
+            if isinstance(result := scene.exchange(), Failed):
+                failed += 1
+                assert "the agent broke" not in result.cause, changed
+                assert scene.store.state() == before, changed
+                continue
+            recovers(scene)
+            scene = STAGES[name]()
+
+    recovers(scene)
+    assert failed > len(WRONG)
     assert [log for log in logs if log["log_level"] >= LogLevel.error] == []
 
 
