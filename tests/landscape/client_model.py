@@ -183,6 +183,53 @@ class LandscapeClient:
             lines.append("Expect: 100-continue")
         return "\r\n".join([*lines, "", ""]).encode() + body
 
+    # `landscape-config`, a program of its own
+
+    def configure(self) -> bytes:
+        """
+        Its registration, of another form than the broker's (landscape 1.5): no identity, no token, no numbers.
+
+        It writes the word `registering` where the identity goes, before it starts the broker (landscape 1.1).
+        """
+        register = {
+            "type": "register",
+            "access_group": "",
+            "account_name": self.account,
+            "computer_title": self.title,
+            "container_info": "",
+            "hostname": self.hostname,
+            "machine_id": "00000000-0000-5000-8000-000000000000",
+            "registration_password": self.key,
+            "tags": self.tags,
+            "ubuntu_pro_info": "{}",
+            "vm_info": b"",
+        }
+        if self.disk.secure_id is None:
+            self.disk.secure_id = b"registering"
+        body = bpickle.encode({"messages": [register]})
+        return self._post("/message-system", "application/octet-stream", body, f"X-Message-API: {NEWEST}")
+
+    def take_configuration(self, octets: bytes) -> str | None:
+        """
+        Why it was not registered: None when it was. It looks for messages of two types, and counts none.
+
+        Bytes for a type are none that it knows: it says then that no identity came (landscape 1.6).
+        """
+        status, value = read_answer(octets)
+        if status != 200:
+            return f"status {status}"
+        messages = self._check(value)["messages"]
+        if any(type(message.get("type")) is not str for message in messages):
+            raise Broken("1.6: it knows types in text alone, and finds no identity")
+        for message in messages:
+            if message["type"] == "registration":
+                self._denied(message)
+                return str(message["info"])
+            if message["type"] == "set-id":
+                self._take_identity(message)
+                return None
+        return "no identity came"
+
     # what it takes
 
     def kill(self) -> None:
@@ -258,8 +305,8 @@ class LandscapeClient:
         if "operation-id" not in message:
             return
         operation = message["operation-id"]
-        if type(operation) is not int:
-            raise Broken("1.6: an operation-id that is no integer")
+        if type(operation) is not int or not -(2**63) <= operation < 2**63:
+            raise Broken("1.6: an operation-id that is no integer which a column of its database holds")
         if self.disk.secure_id is None:
             raise Broken("1.6: an operation before there is an identity")
         if operation in self.disk.operations:
@@ -288,13 +335,16 @@ class LandscapeClient:
         self.is_urgent = self.is_urgent or bool(self.pending) or "register" in types
 
     def _identify(self, message: dict[str, Any]) -> None:
+        self._take_identity(message)
+        self._resynchronize()
+
+    def _take_identity(self, message: dict[str, Any]) -> None:
         if type(message.get("id")) is not bytes:
             raise Broken("1.6: an id that is no octets: attachments fail")
         if type(message.get("insecure-id")) not in (int, str, bytes):
             raise Broken("1.5: without insecure-id the one that is there is lost")
         self.disk.secure_id, self.disk.insecure_id = message["id"], message["insecure-id"]
         self.disk.clone_secure_id = None
-        self._resynchronize()
 
     def _denied(self, message: dict[str, Any]) -> None:
         if message.get("info") not in ("unknown-account", "max-pending-computers"):

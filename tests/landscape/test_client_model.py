@@ -121,6 +121,24 @@ def test_it_sends_what_the_real_one_sent_after_ancient() -> None:
     assert found.exchange() == captured("08-resync-after-ancient")
 
 
+def test_it_configures_as_the_real_one() -> None:
+    """With the form of registration that is the other program's."""
+    assert first_contact().configure() == captured("09-landscape-config-register")
+
+
+def test_it_finds_its_identity_only_under_text() -> None:
+    """From octets the real program reported that none came (landscape 1.6)."""
+    octets = answered((CAPTURES / "09-landscape-config-register.rsp").read_bytes())
+    found = first_contact()
+    found.configure()
+
+    with pytest.raises(Broken, match=r"1\.6"):
+        found.take_configuration(octets.replace(b"u6:set-id", b"s6:set-id"))
+    assert found.disk.secure_id == b"registering"
+    assert found.take_configuration(octets) is None
+    assert (found.disk.secure_id, found.disk.insecure_id, found.disk.sequence) == (ID, 4242, 0)
+
+
 def test_it_pings_as_the_real_one() -> None:
     """With the number alone."""
     assert LandscapeClient(disk=Disk(insecure_id=4242)).ping() == captured("03-ping")
@@ -191,6 +209,7 @@ REGISTERED = {"type": "set-id", "id": ID, "insecure-id": 1}
         answer({"type": "other", "operation-id": 1}),
         answer(REGISTERED, {"type": "other", "operation-id": "1"}),
         answer(REGISTERED, {"type": "a", "operation-id": 1}, {"type": "a", "operation-id": 1}),
+        answer(REGISTERED, {"type": "other", "operation-id": 2**63}),
         answer(REGISTERED, {"type": "resynchronize"}),
         answer({"type": "set-intervals", "exchange": 5}),
         answered(b"l;"),

@@ -147,6 +147,72 @@ def test_registration_that_fails(facts: dict[str, Any], info: str) -> None:
     assert [message["info"] for message in client.received if message["type"] == "registration"] == [info] * 2
 
 
+def configure(wired: WiredServer, client: LandscapeClient, times: int = 1) -> str | None:
+    """What `landscape-config` says in the end; it tries again at once, and stops when it is registered."""
+    said: str | None = "it was not asked"
+    while times and said is not None:
+        said, times = client.take_configuration(wired.send_octets(client.configure())), times - 1
+    return said
+
+
+def test_the_other_form_of_registration() -> None:
+    """`landscape-config` registers; the broker that it starts then has the identity, counts from 0, and loses nothing."""
+    wired = server()
+    client = LandscapeClient()
+    assert configure(wired, client) is None
+    identity = client.disk.secure_id
+
+    load(client, 1, 2)
+    meet(wired, client, 4)
+
+    assert numbers(wired) == [1, 2]
+    assert client.disk.secure_id == identity
+    assert not any(message["type"] in ("set-id", "unknown-id") for message in client.received)
+    assert [computer["status"] for computer in wired.api("GET", "/computers").json["computers"]] == [
+        "approved"
+    ]
+
+
+def test_the_other_form_while_the_operator_decides() -> None:
+    """It gives up after fourteen times; the broker, who says `registering` at first, goes on asking as the same computer."""
+    wired = server(auto_accept=False)
+    client = LandscapeClient()
+    assert configure(wired, client, 14) == "no identity came"
+    assert client.disk.secure_id == b"registering"
+    meet(wired, client, 3)
+    wired.api("POST", "/computers/1", {"action": "approve"})
+    meet(wired, client, 2)
+    load(client, 1)
+    meet(wired, client)
+
+    assert numbers(wired) == [1]
+    assert len(wired.api("GET", "/computers").json["computers"]) == 1
+
+
+def test_the_other_form_of_a_machine_that_is_registered() -> None:
+    """Configured anew it has an identity that counts, whichever; what it queued before arrives."""
+    wired = server()
+    client = settled(wired)
+    load(client, 1)
+    assert configure(wired, client) is None
+    client.kill()
+    meet(wired, client, 3)
+    load(client, 2)
+    meet(wired, client)
+
+    assert client.disk.secure_id not in (None, b"registering")
+    assert not client.pending
+    assert numbers(wired) == [1, 2]
+
+
+def test_the_other_form_that_fails() -> None:
+    """It is told why."""
+    assert configure(server(), LandscapeClient(key="wrong"), 14) == "unknown-account"
+    assert (
+        configure(server(auto_accept=False, max_pending=0), LandscapeClient(), 14) == "max-pending-computers"
+    )
+
+
 # messages
 
 

@@ -616,6 +616,31 @@ def test_every_octet_flipped(name: str, flip: int) -> None:
     fresh.go_on()
 
 
+@pytest.mark.parametrize("flip", [0x01, 0xFF])
+@pytest.mark.parametrize("name", ["02-register", "07-batch-before-kill", "09-landscape-config-register"])
+def test_every_octet_of_the_head_flipped(name: str, flip: int) -> None:
+    """The same holds for its head. What makes another request of it, or none that ends, is no fault of the server either."""
+    fresh = Fresh(name)
+    length = fresh.request.index(b"\r\n\r\n") + 4
+
+    for place in range(length):
+        changed = bytearray(fresh.request)
+        changed[place] ^= flip
+        before = fresh.wired.connection.total_changes
+        channel, transport = fresh.wired.connect()
+        channel.dataReceived(bytes(changed))
+        fresh.wired.clock.advance(0)
+        channel.connectionLost(Failure(ConnectionLost()))
+        said = transport.value()
+        if re.match(rb"HTTP/1\.[01] 200 ", said):
+            strict(read_reply(said))
+            fresh.restore()
+        else:
+            assert not said or re.match(rb"HTTP/1\.[01] 4\d\d ", said), (bytes(changed[:length]), said)
+            assert fresh.wired.connection.total_changes == before
+    fresh.go_on()
+
+
 def test_every_octet_of_a_ping_flipped() -> None:
     """So is a ping."""
     wired = registered(2)()
