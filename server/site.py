@@ -55,6 +55,7 @@ class SiteLimits:
 
 
 _LIMITS = SiteLimits()
+_VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
 
 
 @implementer(IProtocolNegotiationFactory)
@@ -187,8 +188,7 @@ class Channel(http.HTTPChannel):
         if self.requests and self.requests[-1].startedWriting:
             self.cut_off()
             return
-        next_step = "check the client, or the proxy before it"
-        answer = refusal_answer(Refused(400, "this is no HTTP/1.1 request that can be read", next_step))
+        answer = refusal_answer(_no_http())
         head = "".join(f"{name}: {value}\r\n" for name, value in _headers_of(answer, close=True))
         self.write(f"HTTP/1.1 400 Bad Request\r\n{head}\r\n".encode() + answer.body)
         self.loseConnection()
@@ -242,6 +242,10 @@ class Request(http.Request):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """All of it is here."""
         self.channel.disarm()
+        if (
+            version not in _VERSIONS and not self._turned_away
+        ):  # Twisted 22.4 takes any word for one, and repeats it
+            self._turn_away(_no_http())
         if self._turned_away:
             self.channel.persistent = 0
             self.finish()
@@ -323,6 +327,11 @@ class Request(http.Request):
 
 def _peer_of(client: object) -> str:
     return client.host if isinstance(client, (IPv4Address, IPv6Address)) else "a local client"
+
+
+def _no_http() -> Refused:
+    next_step = "check the client, or the proxy before it"
+    return Refused(400, "this is no HTTP/1.1 request that can be read", next_step)
 
 
 def _too_long(limit: int) -> Refused:

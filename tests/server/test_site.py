@@ -332,6 +332,7 @@ def test_pipeline(wired: WiredServer) -> None:
     "octets",
     [
         b"GARBAGE\r\n\r\n",
+        b"GET / ITTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\nno header\r\n\r\n",
         b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
