@@ -175,6 +175,22 @@ class SessionTests(TransportTestCase):
 
             assert self.successResultOf(self.exchange()) == expected
 
+    def test_too_large_for_the_session(self) -> None:
+        """What the session itself does not take goes by POST, where the server says what it thinks of it; once it has, that counts."""
+        self.open()
+        statuses: list[dict[str, int]] = [{}, {"status": 413}]
+
+        def refuse(asked: Asked) -> Any:
+            raise CommandError("too-large", "more than it takes", **statuses.pop(0))
+
+        self.answer = refuse
+        by_session = self.exchange()
+        told = self.exchange()
+
+        assert self.successResultOf(by_session) == POSTED
+        assert self.successResultOf(told) == Refused(status=413, reason="more than it takes")
+        assert [request.token for request in self.posting.requests] == [None]
+
     def test_what_is_no_answer(self) -> None:
         """Is told with its cause."""
         self.open()
