@@ -22,7 +22,7 @@ from fieldpost.wire.session.identity import Role
 from fieldpost.wire.session.limits import Limits
 from fieldpost.wire.session.outcome import STATUS_OK, NotActive, Unencodable
 from fieldpost.wire.session.reactor import Reactor
-from tests.wire.session.link import Link, server, take
+from tests.wire.session.link import Link, feed, server, take
 
 REQUEST, DATA, RESPONSE = FrameType.REQUEST, FrameType.DATA, FrameType.RESPONSE
 PING = b"\xa1\x44name\x44ping"
@@ -105,10 +105,15 @@ def test_id_in_use(bare: bool, size: int) -> None:
 
 @pytest.mark.conformance("M29")
 def test_two_at_once() -> None:
-    """A request runs while another still waits for its data."""
-    events = receive(started(), (REQUEST, 1, 9, PING), (REQUEST, 3, 1, PING))
+    """A request runs while another still waits for its data, in one frame or with data of its own."""
+    reactor = started(bare=False)
 
-    assert events == [Requested(3, b"ping", {}, None)]
+    events = receive(
+        reactor, (REQUEST, 1, 9, PING), (REQUEST, 3, 1, PING), (REQUEST, 5, 9, PING), (DATA, 5, 2, b"x")
+    )
+
+    assert events == [Requested(3, b"ping", {}, None), Requested(5, b"ping", {}, b"x")]
+    assert reactor.partial == 1
 
 
 def test_last_asked() -> None:
@@ -289,6 +294,19 @@ def test_coalescing() -> None:
     assert [frame.flags for frame in frames] == [1, 1, 1, 2]
 
 
+@pytest.mark.conformance("M45")
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_stream_is_begun_once(size: int) -> None:
+    """In a session too, whether answers are short or wait for their turn."""
+    reactor = asked(1, 3, bare=False)
+    flags = []
+    for request in (1, 3):
+        reactor.respond(request, [bytes(size)], end=True)
+        flags += [frame.stream_flags for frame in take(reactor)]
+
+    assert flags == [1] + [0] * (len(flags) - 1)
+
+
 def test_unflushed() -> None:
     """What is not flushed waits for a full frame, for more, or for the end."""
     reactor = asked(1, bare=False, limits=Limits(send_frame=100))
@@ -467,6 +485,23 @@ def test_drop_is_told() -> None:
     assert link.client.outstanding == 0
 
 
+@pytest.mark.conformance("M56")
+@pytest.mark.parametrize("taken", [0, 5, 1_000, 40_000, 100_000])
+def test_drop_of_half_an_answer(taken: int) -> None:
+    """However much of it was handed out, in the middle of a frame too, whoever asked hears what left and then the end."""
+    link = Link()
+    link.client.request(b"get")
+    link.run()
+    link.server.respond(1, [bytes(20_000)] * 10, end=False)
+    begun = link.server.data_to_send(taken)
+    link.server.drop(1)
+
+    events = feed(link.client, begun + link.server.data_to_send())
+
+    assert isinstance(events[-1], Failed)
+    assert (link.server.active, link.client.outstanding) == (0, 0)
+
+
 def test_long_text() -> None:
     """Errors obey the limit of frames: one that is too long loses its text, output is refused."""
     reactor = asked(1, 3, bare=False, limits=Limits(send_frame=200))
@@ -480,6 +515,7 @@ def test_long_text() -> None:
         other.output(1, "x" * 300)
 
 
+@pytest.mark.conformance("N14")
 def test_responses_in_turn() -> None:
     """Long answers share the connection a frame at a time, and short ones do not wait for their end."""
     link = Link()
