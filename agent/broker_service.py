@@ -45,6 +45,7 @@ from ..broker.ping import Ping
 from ..broker.reactions import Reactions
 from ..broker.registration import Account, Registration
 from ..broker.schedule import Intervals, Schedule
+from ..broker.session.poll import MAX_ANSWER_OCTETS as MAX_POLLED_OCTETS
 from ..broker.session.transport import SessionTransport
 from ..broker.status import Record, Status
 from ..broker.store.records import StoreLimits
@@ -255,7 +256,14 @@ def _live(
         timetable=ground.timetable,
         local=local,
         log_lines=recent.last,
-        poster=_poster(ground.config, ground.reactor, packer, trust, Address.of_server(url)),
+        poster=_poster(
+            ground.config,
+            ground.reactor,
+            packer,
+            trust,
+            Address.of_server(url),
+            at_most=MAX_POLLED_OCTETS,
+        ),
     )
 
 

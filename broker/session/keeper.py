@@ -30,14 +30,15 @@ from ...runtime.session.subscriptions import Subscriptions
 from ...wire.session.agreement import Profile
 from ...wire.session.hello import Hello
 from ...wire.session.identity import AGENT, NONCE_OCTETS, SERVER, Evidence, Role
-from ...wire.session.limits import Limits
+from ...wire.session.limits import KIB, Limits
 from ...wire.session.opening import Denied, Later, NotHere, NoUpgrade
 from ...wire.session.session import Session
 from ..carriage.wording import printable
 from .course import Course, State
 from .opener import Channel, Failing
 
-_LIMITS = Limits()
+_LIMITS = Limits(data=64 * KIB, request=64 * KIB, partial=4, streams=4)
+"""What the server asks is short; what it answers is not."""
 STOP_WITHIN = 3.0
 """Seconds that a goodbye may take when the broker stops."""
 BARRING = frozenset({"version", "identity", "proof", "clone", "revoked"})

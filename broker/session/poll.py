@@ -37,6 +37,8 @@ from .keeper import Identity
 
 NOTHING_TO_HEAR = 60.0
 """Seconds until it is looked again whether there is anything to ask for."""
+MAX_ANSWER_OCTETS = 3 * 1024 * 1024
+"""Of an answer: each of 32 topics may have a value of 64 KiB."""
 LEAST = 1.0
 """Seconds from one question to the next, however quick the answer."""
 _UNKNOWN_THERE = (404, 405, 406, 415)

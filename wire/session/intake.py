@@ -11,7 +11,7 @@ from .asks import Asks
 from .control import FloodGauge, check_ping, read_cancel, read_close, read_extension, read_map, read_settings
 from .credit import read_credit
 from .events import DecisionReceived, Event, Pinged, Ponged, Settings, word_of
-from .frame import PONG, Frame, FrameType, StreamFlag
+from .frame import PONG, Frame, FrameType, PartFlag, StreamFlag
 from .identity import Role
 from .limits import Limits
 from .outbound import Sender
@@ -123,9 +123,13 @@ class Intake:
         return self._arrivals.take_request(frame, now)
 
     def _take_data(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        if not frame.payload and frame.flags == PartFlag.CONTINUATION:
+            self._gauge.count(now)
         return self._arrivals.take_data(frame, wire, now)
 
     def _take_response(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        if not frame.payload and frame.flags == PartFlag.CONTINUATION:
+            self._gauge.count(now)
         return self._asks.take_response(frame, wire)
 
     def _take_output(self, frame: Frame, wire: int, now: float) -> list[Event]:
@@ -201,4 +205,5 @@ class Intake:
         return []
 
     def _take_extension(self, frame: Frame, wire: int, now: float) -> list[Event]:
+        self._gauge.count(now)
         return [read_extension(frame)]

@@ -67,7 +67,7 @@ class Limits:
     members: int = 10_000
     """Values of all kinds in one value."""
     control_frames: int = 200
-    """Pings, credits, cancels and settings within `control_period`."""
+    """Pings, credits, cancels, settings, extensions, and frames that bring nothing, within `control_period`."""
     control_period: float = 10.0
     unsent_pause: int = 4 * MIB
     """Octets queued here, above which whoever produces them should pause."""

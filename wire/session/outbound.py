@@ -245,8 +245,12 @@ class Sender:
     @property
     def unsent(self) -> int:
         """Octets that wait, without the headers of frames that are not built yet."""
-        short = sum(map(len, self._control)) + sum(map(len, self._short)) + len(self._cut)
-        return short + sum(one.size for one in self._turns) + sum(one.size for one in self._waiting.values())
+        octets = len(self._cut)
+        if self._control or self._short:
+            octets += sum(map(len, self._control)) + sum(map(len, self._short))
+        if self._turns or self._waiting:
+            octets += sum(one.size for one in self._turns) + sum(one.size for one in self._waiting.values())
+        return octets
 
     def put_control(self, type: int, request: int, flags: int, payload: bytes) -> None:
         """A frame of the connection, ahead of all others."""

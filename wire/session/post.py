@@ -45,6 +45,9 @@ MEDIA_TYPE = "application/x-fieldpost-frames"
 """Of the body and the answer."""
 MAX_WAIT_SECONDS = 50
 """Of the command `wait`, which stands in for a subscription."""
+MOST_FRAMES = 4_096
+"""In a body or an answer: they are looked at in one go, while nobody else is served."""
+_PIECE_OCTETS = 64 * 1024
 DONE, LOST = "done", "lost"
 _FIRST = frozenset(
     {FrameType.HELLO, FrameType.DECISION, FrameType.ERROR, FrameType.CLOSE, FrameType.EXTENSION}
@@ -87,7 +90,11 @@ class Post:
         self._framer = Framer(max(limits.frame, Limits().frame))  # the client sends before it knows ours
         codec = CODECS[codecs[0].encode()]
         is_server = role is Role.SERVER
-        self._reactor = reactor = Reactor(role, limits=limits, codec=codec, deferred=is_server)
+        # A client cannot know what the server unpacks before its body has gone.
+        self._reactor = reactor = Reactor(
+            role, limits=limits, codec=codec, deferred=is_server, unpacks=() if is_server else None
+        )
+        self._frames_left = MOST_FRAMES
         self._allowed = None if allowed is None else frozenset(allowed)
         self._out: list[AnyEvent] = []
         self._is_heard = False
@@ -114,16 +121,26 @@ class Post:
 
     def receive_data(self, octets: bytes, now: float) -> list[AnyEvent]:
         """More of the body, or of the answer. Nothing is raised."""
+        for start in range(0, len(octets), _PIECE_OCTETS):
+            if self.state is State.CLOSED:
+                break
+            self._receive_piece(octets[start : start + _PIECE_OCTETS], now)
+        return self._take_events()
+
+    def _receive_piece(self, octets: bytes, now: float) -> None:
         fault: FrameTooLarge | None = None
         try:
-            frames = self._framer.feed(octets) if self.state is not State.CLOSED else []
+            frames = self._framer.feed(octets)
         except FrameTooLarge as error:
             frames, fault = error.frames, error
+        self._frames_left -= len(frames)
+        if self._frames_left < 0:
+            self._break("flood", f"more than {MOST_FRAMES} frames")
+            return
         for frame in frames:
             self._receive(frame, now)
         if fault is not None and self.state is not State.CLOSED:
             self._break(fault.code, str(fault))
-        return self._take_events()
 
     def receive_end(self, now: float) -> list[AnyEvent]:
         """That was all of it."""

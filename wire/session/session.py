@@ -197,8 +197,14 @@ class Session:
             return self._deadline
         if self._reactor.unsent > self._limits.unsent_close or self._goodbye.is_done:
             return self._now
-        times = (self._keepalive.next_deadline(), self._goodbye.deadline, self._reactor.next_deadline())
-        return min(time for time in times if time is not None)
+        first, goodbye, reactor = (
+            self._keepalive.next_deadline(),
+            self._goodbye.deadline,
+            self._reactor.next_deadline(),
+        )
+        if goodbye is not None and goodbye < first:
+            first = goodbye
+        return first if reactor is None or first < reactor else reactor
 
     def tick(self, now: float) -> list[AnyEvent]:
         """Time has passed. Harmless when called too early."""

@@ -5,9 +5,11 @@ import pytest
 from fieldpost.wire.cbor import encode
 from fieldpost.wire.session.agreement import Offered
 from fieldpost.wire.session.events import Broken, CommandError, Failed, Requested, Responded
-from fieldpost.wire.session.frame import Frame
+from fieldpost.wire.session.frame import Frame, encode_frame
+from fieldpost.wire.session.identity import Role
 from fieldpost.wire.session.limits import Limits
-from tests.wire.session.ends import End, Ends, agent, agreeable, opened, server
+from fieldpost.wire.session.post import Post
+from tests.wire.session.ends import End, Ends, agent, agreeable, opened, profile, server
 from tests.wire.session.link import take
 from tests.wire.session.test_answers import DATA, PING, REQUEST, code_of, receive, started
 
@@ -176,3 +178,46 @@ def test_how_much_of_an_answer_has_come() -> None:
     assert (begun.values, large.values[0]) == ((), bytes(200_000))
     assert large.octets < large.size
     assert sum(event.size for event in told) in range(200_000, 200_100)
+
+
+@pytest.mark.parametrize("frame", [(15, 0, 1, b"\x41x"), (DATA, 1, 1, b"")])
+def test_frames_that_cost_nothing(frame: tuple[int, int, int, bytes]) -> None:
+    """What brings nothing is counted like pings; what brings something is not."""
+    reactor = started(limits=Limits(control_frames=20), bare=False)
+    receive(reactor, *begin(1), *[(DATA, 1, 1, b"x")] * 100)
+    assert not reactor.is_over
+
+    assert code_of(receive(reactor, *[frame] * 20)) == "flood"
+
+
+@pytest.mark.parametrize("octets", [encode_frame(Frame(15, 0, 1, 0, 1, b"\x41x")), bytes(8)])
+def test_a_post_of_many_frames(octets: bytes) -> None:
+    """A body of a million tiny frames is not worked through."""
+    client = Post(role=Role.CLIENT, us=profile(Role.CLIENT))
+    server = Post(role=Role.SERVER, us=profile(Role.SERVER))
+
+    events = server.receive_data(client.data_to_send() + octets * 1_000_000, 0.0)
+
+    assert len(events) < 300 and isinstance(events[-1], Broken)
+
+
+def test_a_large_post() -> None:
+    """As much as may come, in frames of any usual size, comes through."""
+    client = Post(role=Role.CLIENT, us=profile(Role.CLIENT), limits=Limits(send_frame=8_192))
+    server = Post(role=Role.SERVER, us=profile(Role.SERVER))
+    client.request(b"exchange", {}, data=bytes(30_000_000))
+
+    events = [*server.receive_data(client.data_to_send(), 0.0), *server.receive_end(0.0)]
+
+    (asked,) = [event for event in events if isinstance(event, Requested)]
+    assert len(asked.data or b"") == 30_000_000
+
+
+def test_a_packed_post() -> None:
+    """A client cannot know what the server unpacks, so it unpacks nothing."""
+    client = Post(role=Role.CLIENT, us=profile(Role.CLIENT))
+    server = Post(role=Role.SERVER, us=profile(Role.SERVER))
+
+    events = server.receive_data(client.data_to_send() + encode_frame(Frame(9, 1, 3, 1, 2, b"\x44zlib")), 0.0)
+
+    assert code_of([event for event in events if isinstance(event, Broken)]) == "unknown-encoding"
