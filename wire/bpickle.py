@@ -5,9 +5,10 @@ One octet says the type, then: `n`; `b` and a digit; `i` or `f`, the number, `;`
 the octets; `l`, `t` or `d`, the items, `;`. Maps are sorted by key. There is no outer length and no checksum.
 
 The decoder that this encoding came with takes more than its encoder ever writes. Ours takes what an encoder writes and
-nothing else, with one exception: keys in octets become text, because peers on Python 2 wrote all keys so. Refused, where the old one
-was loose: cut strings, octets behind the value, `b2`, blanks, `+` and `_` in numbers, a key that stands twice. Whoever reads
-data that the old program left behind reads what its encoder wrote, so nothing is lost by that. Refused too, though an encoder
+nothing else, with three exceptions: keys in octets become text, because peers on Python 2 wrote all keys so; a float may have any
+decimals, because Pythons differ in how many they write; and keys may come in any order, since nothing depends on it. Refused, where
+the old one was loose: cut strings, octets behind the value, `b2`, blanks, `+` and `_` in numbers, a key that stands twice. Whoever
+reads data that the old program left behind reads what its encoder wrote, so nothing is lost by that. Refused too, though an encoder
 writes them: keys that are integers beyond 64 bits. CBOR, in which messages are kept, has none.
 """
 
@@ -95,7 +96,7 @@ _WRITERS: dict[type, Callable[[Append, Any], None]] = {
 }
 
 _INTEGER = re.compile(rb"(0|-?[1-9][0-9]{0,1023});")
-_FLOAT = re.compile(rb"(-?[0-9]{1,24}(?:\.[0-9]{1,24})?(?:e[+-][0-9]{1,4})?|-?inf|nan);")
+_FLOAT = re.compile(rb"(-?(?:0|[1-9][0-9]{0,23})(?:\.[0-9]{1,24})?(?:e[+-][0-9]{1,4})?|-?inf|nan);")
 _LENGTH = re.compile(rb"(0|[1-9][0-9]{0,9}):")
 _STRINGS = b"su"
 _TEXT, _WHOLE, _REAL, _ONE, _END = b"uif1;"

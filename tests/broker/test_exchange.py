@@ -433,7 +433,7 @@ def delivered(transport: ScriptedTransport, refusing: Any) -> list[Any]:
 def test_l15_payload_too_large_is_split() -> None:
     """A payload over the server's limit goes in parts, in order, at once (fault L15)."""
     server = takes(most=10)
-    rig, transport = started(server)
+    rig, transport = failing_first(server)
     add_values(rig.store, range(100))
 
     rig.run()
@@ -447,7 +447,7 @@ def test_l15_payload_too_large_is_split() -> None:
 def test_l15_poison_is_found_and_set_aside(status: int) -> None:
     """One message that the server cannot take blocks nothing behind it (fault L15)."""
     server = takes(poison=(37,), status=status)
-    rig, transport = started(server)
+    rig, transport = failing_first(server)
     add_values(rig.store, range(100))
 
     rig.run()

@@ -150,7 +150,7 @@ def test_what_is_above_a_limit_is_refused_as_too_large(octets: bytes, limits: Li
 
 @pytest.mark.parametrize(
     "octets",
-    [b"b9", b"b", b"i 1;", b"i+1;", b"i1_0;", b"i01;", b"i-0;", b"i;", b"i1", b"f1,5;", b"f 1.0;", b"f1.0", b"s05:abcde", b"s-1:",
+    [b"b9", b"b", b"i 1;", b"i+1;", b"i1_0;", b"i01;", b"i-0;", b"i;", b"i1", b"f1,5;", b"f 1.0;", b"f+1.0;", b"f01.0;", b"f.5;", b"f1.;", b"f1e5;", b"f1_0.0;", b"f-nan;", b"f1.0", b"s05:abcde", b"s-1:",
      b"s5:abc", b"s99999999999:x", b"u1:\xff", b"nn", b"n;", b"dn1;", b"dl;n;", b"ds1:\xffn;", b"du1:an", b"du1:a;", b"lx;", b"",
      b"du1:ands1:anu;", b"du1:anu1:an;", b"ds1:anu1:an;", b"di1;nu1:an;",
      b"di18446744073709551616;n;", b"di-18446744073709551617;n;", b"i" + b"9" * 5_000 + b";"],
@@ -164,6 +164,11 @@ def test_each_looseness_of_the_old_decoder_is_refused(octets: bytes) -> None:
 def test_keys_in_octets_become_text_as_python_2_peers_need_it() -> None:
     """A Python 2 peer wrote all its keys in octets; their values stay octets."""
     assert bpickle.decode(b"ds4:types8:register;") == {"type": b"register"}
+
+
+def test_what_other_encoders_write_is_read() -> None:
+    """Other decimals of a float, another order of keys."""
+    assert bpickle.decode(b"du1:bf0.10000000000000001;u1:af1;;") == {"b": 0.1, "a": 1.0}
 
 
 @pytest.mark.parametrize(
