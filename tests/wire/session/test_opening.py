@@ -136,6 +136,7 @@ def test_the_limit_counts_the_block_only() -> None:
     assert reader.left == b"y" * 100_000
 
 
+@pytest.mark.conformance("F9")
 def test_a_block_of_the_limit_and_one_more_is_refused() -> None:
     """The limit is exact."""
     with pytest.raises(TooLarge):
@@ -343,6 +344,7 @@ def test_each_status_means_one_thing(text: str, kind: type) -> None:
         assert text.splitlines()[0] in outcome.text
 
 
+@pytest.mark.conformance("F2")
 def test_no_answer_lowers_what_was_offered() -> None:
     """Who offered TLS inside goes on with it or not at all."""
     assert isinstance(_judge("HTTP/1.1 101 x\nUpgrade: fieldpost/1", inside=True), Unusable)

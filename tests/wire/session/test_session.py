@@ -86,6 +86,11 @@ def test_both_say_hello_at_once_and_the_master_decides() -> None:
 
     assert _types(client.data_to_send()) == _types(accepting.data_to_send()) == [FrameType.HELLO]
 
+    for session in (client, accepting):
+        with pytest.raises(LocalProtocolError):
+            session.decide(connection=(SERVER_LIFE, 1), now=0.0)
+        assert session.data_to_send() == b""
+
     ends = opened()
     assert FrameType.DECISION in _types(ends.sent[ends.server])
     assert FrameType.DECISION not in _types(ends.sent[ends.client])
@@ -119,6 +124,7 @@ def test_both_keep_the_range_and_the_version(
         assert agreement.version == version
         assert agreement.peer.versions == theirs
         assert agreement.is_master == (end is getattr(ends, master))
+        assert (FrameType.DECISION in _types(ends.sent[end])) == agreement.is_master
 
 
 @pytest.mark.conformance("Z4", "Z8", "F18")
@@ -130,7 +136,10 @@ def test_ranges_that_do_not_meet_are_refused_on_both_sides(
     """With a reason that names both; whoever is not the master sends nothing more."""
     us = {"id": "s:z", "versions": client} if master == "client" else {"versions": client}
 
-    ends = Ends(agent(us=us), server(us={"versions": accepting})).run()
+    ends = Ends(agent(us=us), server(us={"versions": accepting}))
+    for end in ends.both:
+        end.session.request(b"ping", {}, data=b"x", now=0.0)
+    ends.run()
 
     for end in ends.both:
         assert end.end.code == "version"
@@ -138,6 +147,7 @@ def test_ranges_that_do_not_meet_are_refused_on_both_sides(
         assert f"{accepting[0]} to {accepting[1]}" in end.end.text
     other = ends.server if master == "client" else ends.client
     assert _types(ends.sent[other]) == [FrameType.HELLO]
+    assert _types(ends.sent[getattr(ends, master)]) == [FrameType.HELLO, FrameType.DECISION]
 
 
 @pytest.mark.conformance("Z9")
@@ -266,7 +276,7 @@ def test_any_two_ends_agree_on_the_master(client: str | None, accepting: str | N
 @pytest.mark.conformance("F28")
 @pytest.mark.parametrize(("one", "two"), [("s:1", "s:2"), ("s:2", "s:1")])
 def test_of_two_crossing_connections_one_end_decides_both(one: str, two: str) -> None:
-    """So it can keep one and refuse the other, and exactly one is left."""
+    """So it can keep one and refuse the other, and exactly one is left, by which both are served."""
     first = Ends(agent(us={"id": one}), server(us={"id": two}), on_event=_ignore).run()
     second = Ends(agent(us={"id": two}), server(us={"id": one}), on_event=_ignore).run()
     master = max(one, two)
@@ -280,6 +290,10 @@ def test_of_two_crossing_connections_one_end_decides_both(one: str, two: str) ->
 
     states = [end.session.state for ends in (first, second) for end in ends.both]
     assert sorted(state.value for state in states) == ["closed", "closed", "open", "open"]
+    for end in first.both:
+        end.session.request(b"ping", {}, now=0.0)
+    first.run()
+    assert [end.one(Requested).name for end in first.both] == [b"ping", b"ping"]
 
 
 def test_the_hellos_limits_are_kept() -> None:
@@ -506,6 +520,7 @@ def test_what_does_not_fit_the_agreement_fails_alone() -> None:
     assert ends.server.one(Requested).request == good
 
 
+@pytest.mark.conformance("Z2", "Z3")
 def test_as_many_leave_as_the_peer_takes() -> None:
     """The rest follows when one has ended, and later requests behind it."""
     ends = Ends(agent(), server(limits=Limits(active=2)))
@@ -804,6 +819,23 @@ def test_a_peer_that_says_nothing_is_given_up() -> None:
     assert FrameType.CLOSE in _types(session.data_to_send())
 
 
+@pytest.mark.conformance("F40")
+def test_any_octet_keeps_a_session() -> None:
+    """Also when a large frame comes one by one, slowly, and nothing else does."""
+    ends = opened()
+    session = ends.server.session
+    frame = _frame(FrameType.REQUEST, {b"name": b"x"}, flags=1, request=1)
+
+    for number in range(len(frame) - 1):
+        now = 40.0 * (number + 1)
+        session.tick(now)
+        assert session.receive_data(frame[number : number + 1], now) == []
+    assert session.state is State.OPEN
+
+    session.tick(40.0 * len(frame) + 10)
+    assert session.state is State.CLOSED
+
+
 @pytest.mark.conformance("Z23")
 def test_the_agreed_interval_is_kept_by_both() -> None:
     """The server's; never beyond fifty seconds."""
@@ -972,23 +1004,6 @@ def test_a_replaced_connections_requests_fail_with_that_reason() -> None:
     events = ends.server.session.tick(5.0)
 
     assert events == [Aborted(request, "replaced"), Closed(reason="replaced")]
-
-
-@pytest.mark.conformance("F38")
-def test_a_refused_duplicate_leaves_the_existing_session_untouched() -> None:
-    """It is another object, and only it is told."""
-    first = opened()
-
-    def refuse(end: End, event: Any) -> None:
-        if isinstance(event, Offered):
-            end.take(end.session.refuse("duplicate", "one is enough", 30, now=0.0))
-
-    second = Ends(agent(), server(), on_event=refuse).run()
-    request = first.client.session.request(b"ping", {}, now=0.0)
-    first.run()
-
-    assert second.client.end.code == "duplicate"
-    assert first.server.one(Requested).request == request
 
 
 def test_goodbye_is_said_once() -> None:
