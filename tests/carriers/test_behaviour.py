@@ -286,6 +286,21 @@ def test_backlog(make: Make) -> None:
     assert len(set(tokens)) == len(tokens)
 
 
+def test_overtaken(make: Make) -> None:
+    """A small payload that comes in before the large one ahead of it is not taken; nobody takes that for more than it is."""
+    world = make(messages=20).settle_in()
+    told = len(world.agent.rig.heard(RESYNCHRONIZE_CLIENTS))
+
+    for start in range(0, 400, 20):
+        large = world.random.random() < 0.5
+        world.agent.report(*range(start, start + 20), octets=5_000 if large else 0)
+    world.until(lambda: len(world.server.values("load")) >= 400)
+    world.run(60.0)
+
+    assert world.server.values("load") == list(range(400))
+    assert len(world.agent.rig.heard(RESYNCHRONIZE_CLIENTS)) == told
+
+
 def test_quiet(make: Make) -> None:
     """What follows is acknowledged and no more: messages of the server come with the first answer, each once."""
     world = make(messages=5, window=Window(messages=2)).settle_in()
