@@ -49,10 +49,22 @@ def encode(value: Value) -> bytes:
     """
     try:
         octets = cbor2.dumps(value)
-        _survey(octets, _ANY_SIZE)
+        if not _is_flat(value):
+            _survey(octets, _ANY_SIZE)
     except _ENCODE_ERRORS as error:
         raise LocalProtocolError(f"this value does not travel: {_find_fault(value) or error}") from error
     return octets
+
+
+def _is_flat(value: Value) -> bool:
+    """Whether it is a map of nothing but octets, text, and other things that need no second look, as most small ones are."""
+    return type(value) is dict and all(
+        type(key) in _KEYS and type(item) in _PLAIN for key, item in value.items()
+    )
+
+
+_KEYS = frozenset({bytes, str})
+_PLAIN = frozenset({bytes, str, bool, float, type(None)})
 
 
 def encode_known(value: Value) -> bytes:

@@ -157,7 +157,7 @@ class SessionLine(Protocol):
                 octets = session.data_to_send(WRITE_OCTETS)
                 if octets:
                     transport.write(octets)
-                elif not self._peer.produce():
+                if len(octets) < WRITE_OCTETS and not self._peer.produce():
                     break
         finally:
             self._is_taking = False
