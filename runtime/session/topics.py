@@ -28,7 +28,7 @@ LEASE = 600.0
 MAX_LISTENERS = 64
 """Open subscriptions and waits in one scope."""
 MAX_TOPICS = 64
-"""In one scope: names come from peers."""
+"""Of which nothing was ever published, in one scope: their names come from peers."""
 
 
 @define(eq=False)
@@ -95,8 +95,9 @@ class Topics:
             if self._names is not None and name not in self._names:
                 raise CommandError("unknown-topic", f"there is no topic `{name}` here")
         there = self._scopes.setdefault(scope, _Scope())
-        if len(there.topics.keys() | since.keys()) > MAX_TOPICS:
-            raise CommandError("busy", f"{MAX_TOPICS} topics are heard of here already")
+        unheard = {name for name, topic in there.topics.items() if topic.seq == 0}
+        if len(unheard.union(since.keys() - there.topics.keys())) > MAX_TOPICS:
+            raise CommandError("busy", f"{MAX_TOPICS} topics are waited for here already")
         if len(there.listeners) >= MAX_LISTENERS:
             raise CommandError("busy", f"{MAX_LISTENERS} listen here already; let one end first")
         return there, Feed([self._topic(there, name) for name in since], since)

@@ -26,6 +26,7 @@ class Partial:
 
     __slots__ = (
         "asked",
+        "begun",
         "data",
         "decoded",
         "has_data",
@@ -37,8 +38,10 @@ class Partial:
         "window",
     )
 
-    def __init__(self, request: int, has_data: bool) -> None:
+    def __init__(self, request: int, has_data: bool, begun: float) -> None:
         self.request = request
+        self.begun = begun
+        """When."""
         self.payload = bytearray()
         self.has_data = has_data
         self.is_whole = False
@@ -119,7 +122,7 @@ class Arrivals:
             )
 
     def _begin(self, frame: Frame, now: float) -> list[Event]:
-        partial = Partial(frame.request, bool(frame.flags & RequestFlag.DATA))
+        partial = Partial(frame.request, bool(frame.flags & RequestFlag.DATA), now)
         if self.is_closing:
             self._refuse(partial, None, frame)
         elif len(self._partial) >= self._limits.partial:
@@ -314,13 +317,15 @@ class Arrivals:
         """When a request has been partial for too long."""
         if not self._partial:
             return None
-        return min(partial.touched for partial in self._partial.values()) + self._limits.partial_age
+        return min(map(self._due, self._partial.values()))
+
+    def _due(self, partial: Partial) -> float:
+        limits = self._limits
+        return min(partial.touched + limits.partial_age, partial.begun + limits.partial_life)
 
     def drop_old(self, now: float) -> None:
         """Cancel the requests that stopped coming."""
-        for partial in [
-            one for one in self._partial.values() if one.touched + self._limits.partial_age <= now
-        ]:
+        for partial in [one for one in self._partial.values() if self._due(one) <= now]:
             del self._partial[partial.request]
             self._let_go(partial)
             partial.payload, partial.data = bytearray(), bytearray()

@@ -54,6 +54,8 @@ class Limits:
     """Requests of the peer of which only a part has come."""
     partial_age: float = 60.0
     """Seconds without a frame, after which a partial request is cancelled."""
+    partial_life: float = 600.0
+    """Seconds after which it is cancelled though frames of it come."""
     credit: int = MIB
     """Window of the whole connection; that of one request is a quarter."""
     decoded: int = MIB

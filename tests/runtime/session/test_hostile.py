@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from fieldpost.runtime.session.answers import Asked
 from fieldpost.runtime.session.errors import CommandError, CommandFailed
 from fieldpost.runtime.session.subscriptions import Subscriptions
+from fieldpost.runtime.session.topics import MAX_TOPICS, Topics
 from fieldpost.wire.session.subscription import write_granted
 from tests.runtime.session.pair import Pair, error_of
 
@@ -57,3 +59,17 @@ def test_a_subscription_is_granted_once() -> None:
     pair.wait(2)
 
     assert len(granted) == 2
+
+
+def test_many_topics_that_are_published() -> None:
+    """However much a publisher has to tell, it can be heard of: only names that listeners invent are bounded."""
+    topics = Topics(clock=Clock())
+    pair = Pair(server={"subscribe": lambda asked: topics.subscribe(asked, 7)})
+    for number in range(MAX_TOPICS + 10):
+        topics.publish(7, f"topic-{number}", number)
+    heard: list[Any] = []
+
+    pair.client.stream("subscribe", {"topics": [b"messages", b"topic-70"]}, heard.append)
+    pair.settle()
+
+    assert [value.get(b"value") for value in heard] == [None, 70]

@@ -117,6 +117,20 @@ def test_room_comes_back(way: str) -> None:
     assert pool.free == 1_000
 
 
+def test_a_request_that_comes_for_ever() -> None:
+    """A request that is kept alive by an octet now and then has its time too."""
+    reactor = started(bare=False)
+    receive(reactor, *begin(1))
+    for now in range(10, 600, 10):
+        receive(reactor, (DATA, 1, 1, b"x"), now=float(now))
+        reactor.tick(float(now))
+    assert (reactor.partial, reactor.next_deadline()) == (1, 600.0)
+
+    reactor.tick(600.0)
+
+    assert (reactor.partial, [frame.type for frame in take(reactor)]) == (0, [12])
+
+
 def stranger() -> Ends:
     """An agent without identity, that may only register."""
 
