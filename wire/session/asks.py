@@ -13,11 +13,9 @@ from .credit import Ledger, ReceiveWindow, SendWindow
 from .events import Aborted, CommandError, Event, Failed, Map, Output, Progress, Responded, atom_of
 from .frame import Frame, FrameType, PartFlag, RequestFlag, StreamFlag
 from .limits import Limits
-from .outbound import Outbound, OutStream, Sender
+from .outbound import LARGEST_ID, Outbound, OutStream, Sender
 from .outcome import STATUS_OK, Busy, read_atoms, read_error, read_progress, read_status
 from .values import Codec, RowReader, encode_map
-
-_LARGEST_ID = 0xFFFF
 
 
 class RequestState(Enum):
@@ -135,10 +133,10 @@ class Asks:
     def _free_id(self) -> int:
         id = self._next
         while id in self._asks:
-            id = id + 2 if id + 2 <= _LARGEST_ID else self._first
+            id = id + 2 if id + 2 <= LARGEST_ID else self._first
             if id == self._next:
                 raise Busy("all request ids are in use; wait for a request to end")
-        self._next = id + 2 if id + 2 <= _LARGEST_ID else self._first
+        self._next = id + 2 if id + 2 <= LARGEST_ID else self._first
         return id
 
     def send(self, request: int, octets: bytes) -> bool:

@@ -19,6 +19,7 @@ _PACKING_ROOM = 256
 """How much longer packing may make what does not pack, with room to spare."""
 LEAST_TO_PACK = 16 * _PACKING_ROOM
 """A frame, and a window, below which it would be in the way."""
+LARGEST_ID = 0xFFFF
 
 
 class OutStream:
@@ -81,6 +82,7 @@ class Outbound:
         "farewell",
         "has_data",
         "held",
+        "is_admitted",
         "is_done",
         "queued",
         "request",
@@ -116,6 +118,12 @@ class Outbound:
         """The last frame has left."""
         self.queued = False
         """Waits for its turn; the Sender's to say."""
+        self.is_admitted = type != FrameType.DATA
+        """It may begin; of a request the Sender's to say."""
+
+    def has_parts(self, most: int) -> bool:
+        """Whether a request takes several frames with at most so much payload."""
+        return self.has_data or len(self._head) > most
 
     def put_head(self, octets: bytes, has_data: bool) -> None:
         """The map of a request."""
@@ -237,6 +245,11 @@ class Sender:
         self._turns: deque[Outbound] = deque()
         self._waiting: dict[int, Outbound] = {}
         """Those without credit, in the order in which they ran out."""
+        self.most_parted = LARGEST_ID
+        """Requests of ours of which a part has left, at most: what the peer takes at once."""
+        self._parted: set[int] = set()
+        self._behind: deque[Outbound] = deque()
+        """Those that have to wait for that, and requests made after them."""
         self._spent = 0
         """Credit used for requests that are over."""
         self.is_silent = False
@@ -248,8 +261,9 @@ class Sender:
         octets = len(self._cut)
         if self._control or self._short:
             octets += sum(map(len, self._control)) + sum(map(len, self._short))
-        if self._turns or self._waiting:
+        if self._turns or self._waiting or self._behind:
             octets += sum(one.size for one in self._turns) + sum(one.size for one in self._waiting.values())
+            octets += sum(one.size for one in self._behind)
         return octets
 
     def put_control(self, type: int, request: int, flags: int, payload: bytes) -> None:
@@ -271,7 +285,7 @@ class Sender:
 
     def try_short(self, type: int, request: int, flags: int, payload: bytes) -> bool:
         """The same for a frame that needs credit of the connection; False when it has to queue."""
-        if self._turns or self._waiting or self.is_silent or len(payload) > self.most:
+        if self._turns or self._waiting or self._behind or self.is_silent or len(payload) > self.most:
             return False
         if self.window is not None and type != FrameType.REQUEST:
             if self.window.left < len(payload):
@@ -295,9 +309,28 @@ class Sender:
         """It sends nothing any more."""
         if outbound.queued:
             outbound.queued = False
-            self._turns.remove(outbound)
+            (self._behind if outbound in self._behind else self._turns).remove(outbound)
         self._waiting.pop(outbound.request, None)
         self._note_spent(outbound)
+        self._let_on(outbound)
+
+    def _may_begin(self, outbound: Outbound) -> bool:
+        return outbound.is_admitted or (not self._behind and self._admit(outbound))
+
+    def _admit(self, outbound: Outbound) -> bool:
+        """Let a request begin, if the peer takes one more in parts or it has none."""
+        if outbound.has_parts(self.most):
+            if len(self._parted) >= max(1, self.most_parted):
+                return False
+            self._parted.add(outbound.request)
+        outbound.is_admitted = True
+        return True
+
+    def _let_on(self, outbound: Outbound) -> None:
+        """It has left, or never will: those that waited for it may begin, in their order."""
+        self._parted.discard(outbound.request)
+        while self._behind and self._admit(self._behind[0]):
+            self._turns.append(self._behind.popleft())
 
     def _note_spent(self, outbound: Outbound) -> None:
         if outbound.window is not None:
@@ -321,6 +354,7 @@ class Sender:
         self._short.clear()
         self._turns.clear()
         self._waiting.clear()
+        self._behind.clear()
 
     def take(self, limit: int | None, on_done: Callable[[Outbound], None]) -> bytes:
         """What is to be written now, at most `limit` octets. Tells of each request whose last frame is in it."""
@@ -349,6 +383,9 @@ class Sender:
         turns, most, window = self._turns, self.most, self.window
         while turns and (limit is None or size < limit):
             outbound = turns.popleft()
+            if not self._may_begin(outbound):
+                self._behind.append(outbound)
+                continue
             frame = outbound.next_frame(most, window)
             if frame:
                 out.append(frame)
@@ -357,6 +394,7 @@ class Sender:
             if outbound.is_done:
                 self._note_spent(outbound)
                 on_done(outbound)
+                self._let_on(outbound)
             elif not frame:
                 self._waiting[outbound.request] = outbound
             elif outbound.size or outbound.body or outbound.ended or outbound.farewell:

@@ -90,9 +90,14 @@ class Post:
         self._framer = Framer(max(limits.frame, Limits().frame))  # the client sends before it knows ours
         codec = CODECS[codecs[0].encode()]
         is_server = role is Role.SERVER
-        # A client cannot know what the server unpacks before its body has gone.
+        # A client cannot know what the server unpacks, nor how many requests it takes in parts, before its body has gone.
         self._reactor = reactor = Reactor(
-            role, limits=limits, codec=codec, deferred=is_server, unpacks=() if is_server else None
+            role,
+            limits=limits,
+            peer_limits=Limits(partial=1),
+            codec=codec,
+            deferred=is_server,
+            unpacks=() if is_server else None,
         )
         self._frames_left = MOST_FRAMES
         self._allowed = None if allowed is None else frozenset(allowed)

@@ -89,6 +89,8 @@ class Reactor:
         most = min(limits.send_frame, peer_limits.frame)
         self._sender = Sender(self._main, most=most, window=None, in_turn=not deferred)
         self._sender.is_silent = deferred
+        if not bare:
+            self._sender.most_parted = peer_limits.partial
         self._asks = Asks(
             odd=is_client, bare=bare, limits=limits, codec=codec, sender=self._sender, ledger=None
         )
@@ -142,6 +144,8 @@ class Reactor:
     def peer_limits(self, limits: Limits) -> None:
         self._peer_limits = limits
         self._sender.most = min(self._limits.send_frame, limits.frame)
+        if not self.bare:
+            self._sender.most_parted = limits.partial
         if self._sender.window is not None:
             self._sender.window.resize(limits.credit)
             self._answers.send_credit = limits.request_credit

@@ -188,6 +188,7 @@ class InsideTests(OpenerTestCase):
             assert self.channels == []
             assert place.lost
 
+    @pytest.mark.conformance("F2")
     def test_no_downgrade(self) -> None:
         """An answer that leaves TLS out is none."""
         self.net.put("server.example", 8080, Place(SWITCH))
@@ -339,6 +340,7 @@ class AnswerTests(OpenerTestCase):
 
         assert isinstance(self.successResultOf(opened), Unusable)
 
+    @pytest.mark.conformance("F27")
     def test_cancelled(self) -> None:
         """At a stop: whatever is under way is dropped, in each phase."""
         place = self.server(b"")

@@ -117,6 +117,7 @@ def test_nothing_is_written_to_a_full_transport() -> None:
     assert result_of(answer) == (1,)
 
 
+@pytest.mark.conformance("Z24")
 def test_iterators_wait_while_much_is_unsent() -> None:
     """Many large answers at once do not pile up beyond the bound."""
     made: list[int] = []

@@ -126,6 +126,17 @@ def test_calls_beyond_the_peers_limit_wait_their_turn() -> None:
 
 
 @pytest.mark.conformance("N11")
+def test_calls_with_data_keep_to_what_the_peer_takes_in_parts() -> None:
+    """Many calls with much data at once: none is refused for it."""
+    pair = Pair(server={"size": lambda asked: [len(asked.data or b"")]}, limits=Limits(partial=2))
+
+    answers = [pair.client.call("size", data=bytes(size)) for size in (100_000, 1, 700_000, 40_000, 0) * 3]
+    pair.settle()
+
+    assert [result_of(answer) for answer in answers] == [(n,) for n in (100_000, 1, 700_000, 40_000, 0) * 3]
+
+
+@pytest.mark.conformance("N11")
 def test_calls_that_wait_are_bounded() -> None:
     """A program that asks without end is told so, and what was asked before is not touched."""
     pair = Pair(server={"hold": Held()}, limits=Limits(active=1))
@@ -453,6 +464,26 @@ def test_everything_is_handled_in_the_order_in_which_it_came(size: int | None) -
     assert seen == ["before", "text", "answer", "after"]
 
 
+@pytest.mark.conformance("M76")
+@pytest.mark.parametrize("takes", ["each", "all"])
+def test_an_answer_that_breaks_off(takes: str) -> None:
+    """Whoever reads its values, one by one or together, hears that they are not all."""
+
+    def count(asked: Asked) -> Iterator[int]:
+        yield from range(3)
+        raise CommandError("broke", "the disk went away")
+
+    seen: list[int] = []
+    pair = Pair(server={"count": count})
+    answer = pair.client.call("count", on_value=seen.append if takes == "each" else None)
+    pair.settle()
+
+    error = error_of(answer)
+    assert isinstance(error, CommandFailed)
+    assert (error.code, error.text) == ("broke", "the disk went away")
+    assert seen == ([0, 1, 2] if takes == "each" else [])
+
+
 @pytest.mark.conformance("Z22")
 def test_what_goes_wrong_with_one_does_not_touch_the_next() -> None:
     """Handlers and callbacks that raise in the midst of a piece lose nothing of the rest of it."""
@@ -684,6 +715,8 @@ def test_values_in_flight_are_not_told_after_a_cancel() -> None:
 
     assert seen == []
     assert isinstance(error_of(stream.ended), CallCancelled)
+    assert held.asked[0].is_over
+    assert pair.server.at_work == 0
     answer = pair.client.call("echo")
     pair.settle()
     assert result_of(answer) == ({}, None)

@@ -359,7 +359,7 @@ def test_the_lease_is_renewed_in_time() -> None:
     assert world.values() == ["still"]
 
 
-@pytest.mark.conformance("N7")
+@pytest.mark.conformance("N2", "N7")
 def test_a_listener_that_does_not_renew_is_let_go() -> None:
     """The answer ends in the normal way when the lease is over."""
     world = World(lease=30.0)

@@ -15,6 +15,7 @@ from fieldpost.wire.session.events import (
     Failed,
     Output,
     Progress,
+    Requested,
     Responded,
 )
 from fieldpost.wire.session.frame import Frame, FrameType
@@ -263,6 +264,51 @@ def test_all_ids_in_use() -> None:
         with pytest.raises(Busy):
             reactor.request(b"cmd")
         assert reactor.data_to_send() == b""
+
+
+@pytest.mark.conformance("M42")
+@pytest.mark.parametrize("partial", [1, 2, 5])
+def test_partial_at_once(partial: int) -> None:
+    """Never more requests go out in part than the peer takes; the others follow in order, and none is refused."""
+    link = Link(limits=Limits(partial=partial), peer_limits=Limits(partial=partial))
+    ids = [link.client.request(b"put", data=b"x" * 50_000) for _ in range(5)]
+    ids.append(link.client.request(b"short"))
+
+    events = link.run()
+
+    asked = [event for event in events if isinstance(event, Requested)]
+    assert [event.request for event in asked if event.name == b"put"] == ids[:5]
+    assert {event.request for event in asked} == set(ids)
+    assert len(events) == len(ids)
+    assert link.client.unsent == 0
+
+
+@pytest.mark.conformance("M42")
+def test_partial_taken_back() -> None:
+    """One that is taken back, before it began or in its midst, lets those behind it go."""
+    link = Link(peer_limits=Limits(partial=1))
+    first = link.client.request(b"put", has_data=True)
+    second, third = (link.client.request(b"put", data=b"x") for _ in range(2))
+    link.run()
+    assert link.client.state_of(second) is RequestState.PENDING
+    link.client.cancel(second)
+    link.client.cancel(first)
+
+    assert [event.request for event in link.run() if isinstance(event, Requested)] == [third]
+    assert link.client.outstanding == 1
+
+
+@pytest.mark.conformance("N18")
+def test_cancelled_until_the_end() -> None:
+    """What comes for a request that was taken back is dropped, and its id is not free before the end."""
+    reactor = asking(bare=False)
+    reactor.receive(Frame(RESPONSE, 1, 2, 1, 1, STATUS_OK + encode(1)))
+    reactor.cancel(1)
+
+    assert reactor.receive(Frame(RESPONSE, 1, 2, 0, 1, encode(2))) == []
+    assert reactor.outstanding == 1
+    assert reactor.receive(Frame(RESPONSE, 1, 2, 0, 2, encode(3))) == []
+    assert reactor.outstanding == 0
 
 
 @pytest.mark.conformance("M76")

@@ -62,6 +62,14 @@ def test_a_post_asks_and_is_answered() -> None:
     assert told[-1] == Closed(reason="done", by_peer=True)
 
 
+def test_requests_of_a_body_stand_one_behind_the_other() -> None:
+    """So a server that takes few in parts takes all of them."""
+    client, accepting = _client(), _server(limits=Limits(partial=1))
+    ids = [client.request(b"exchange", {}, data=b"x" * 100_000) for _ in range(5)]
+
+    assert [event.request for event in _of(Requested, _pass(client, accepting))] == ids
+
+
 @pytest.mark.conformance("M54", "M79")
 def test_nothing_leaves_before_the_body_has_ended_then_as_answers_end() -> None:
     """In the order in which they were ended, each in one piece, whatever was begun before it and however long it is."""
