@@ -25,7 +25,7 @@ from tests.server.test_service import _ports, launch
 
 pytestmark = pytest.mark.process
 
-MESSAGES = 8_000
+MESSAGES = 6_000
 OPERATIONS = 5
 PATIENCE = 40.0
 SERVER = """\
