@@ -167,6 +167,7 @@ def test_the_other_form_of_registration() -> None:
 
     assert numbers(wired) == [1, 2]
     assert client.disk.secure_id == identity
+    assert client.resynchronized == 0
     assert not any(message["type"] in ("set-id", "unknown-id") for message in client.received)
     assert [computer["status"] for computer in wired.api("GET", "/computers").json["computers"]] == [
         "approved"
