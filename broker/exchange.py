@@ -258,7 +258,7 @@ class Exchange:
         Up to the first that does not acknowledge just its own payload: the others stand on sand then.
 
         What an answer behind it would have acknowledged goes again. And of a follower such an answer does not count itself.
-        It may have overtaken those before it, being smaller, and then what it says of the server was true before they
+        It may have overtaken those before it, and then what it says of the server was true before they
         arrived: to believe it now would be to number anew what the server has (ancient), and lose or double it.
         """
         taken = _Taken()

@@ -50,7 +50,7 @@ class Transport(Protocol):
 
     @property
     def depth(self) -> int:
-        """How many payloads may be under way at a time; they are given in order, and a small one may overtake a large one."""
+        """How many payloads may be under way at a time. They are given in order, and mostly arrive so."""
 
     def exchange(self, request: Request) -> Awaitable[Reply]:
         """Never raises for what a network or a server does; that is what Refused and Unreachable are for."""

@@ -6,19 +6,22 @@ the next. When a session ends under an exchange, nobody knows whether the server
 its messages are numbered, so those that were taken are passed over; its token may have been seen, and one that is seen
 twice is the mark of a clone, so it stays behind (docs/decisions/0003-repeated-post.md).
 
-What is given in order arrives in order: while an exchange goes by POST, those behind it do too. Only what follows another
+What is given in order arrives in order: an exchange is sent when all of the one before it has left, and while one goes by
+POST, those behind it do too. Only what follows another
 payload that is under way does not go by POST: its answer would tell again what the first one's tells. It fails instead, and
 what it held goes with the next exchange.
 """
 
-from typing import Any, NoReturn, Protocol
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from ...runtime.session.errors import CallCancelled, CommandFailed, SessionError
+from ...runtime.session.later import Moment
 from ...runtime.session.peer import Peer
 from ...runtime.writer import Writer
 from ...wire.cbor import Limits, decode, encode
@@ -29,6 +32,7 @@ from ..carriage.answers import MAX_RETRY_AFTER
 from ..carriage.transport import Answered, Refused, Reply, Request, Transport, Unreachable
 from ..carriage.wording import printable
 
+T = TypeVar("T")
 EXCHANGE = "exchange"
 DEPTH = 4
 """Exchanges that may be under way over a session."""
@@ -73,6 +77,7 @@ class SessionTransport:
         self._clock = clock
         self._within = within
         self._max_answer_octets = max_answer_octets
+        self._turn = DeferredLock()
         self._posting = 0
         self._name: bytes | None = None
 
@@ -109,13 +114,11 @@ class SessionTransport:
     async def _converse(self, request: Request) -> Reply | None:
         """None: it has to go the other way."""
         octets, is_packed = await self._worker.run(_pack, request)
-        peer = self._sessions.peer_as(request.secure_id)
-        if peer is None or self._posting:
-            return None
-        answer = peer.call(EXCHANGE, _arguments(request, is_packed), data=octets)
-        answer.addTimeout(self._within, self._clock, _give_up)
         try:
-            values = await answer
+            calling = await self._call(request, octets, is_packed)
+            if calling is None:
+                return None
+            values = await calling[0]
         except CommandFailed as error:
             return None if _is_of_the_way(error) else _refused(error)
         except TimeoutError:
@@ -128,6 +131,45 @@ class SessionTransport:
             self.log.info("an exchange goes by POST: {reason}", reason=str(error))
             return None
         return await self._worker.run(_read, values, self._max_answer_octets)
+
+    async def _call(
+        self, request: Request, octets: bytes, is_packed: bool
+    ) -> "tuple[Deferred[tuple[Any, ...]]] | None":
+        """The answer to come of a call that has left; None without a session. Any: values of whatever kind."""
+        await self._turn.acquire()
+        try:
+            peer = self._sessions.peer_as(request.secure_id)
+            if peer is None or self._posting:
+                return None
+            sent = Moment[None]()
+            arguments = _arguments(request, is_packed)
+            answer = peer.call(EXCHANGE, arguments, data=octets, on_sent=lambda: sent.happen(None))
+            answer.addTimeout(self._within, self._clock, _give_up)
+            answer.addBoth(_noting(sent))
+            await _left(sent, answer)
+            return (answer,)
+        finally:
+            self._turn.release()
+
+
+def _noting(sent: "Moment[None]") -> Callable[[T], T]:
+    """What has its answer need not leave any more."""
+
+    def note(answer: T) -> T:
+        sent.happen(None)
+        return answer
+
+    return note
+
+
+async def _left(sent: "Moment[None]", answer: "Deferred[Any]") -> None:
+    """Wait until the call has left; whoever does not want to wait takes it back. Any: its answer is not looked at."""
+    try:
+        await sent.when()
+    except CancelledError:
+        answer.addErrback(lambda _: None)
+        answer.cancel()
+        raise
 
 
 def _give_up(_: object, seconds: float) -> NoReturn:

@@ -27,6 +27,7 @@ OnValue = Callable[[Value], object]
 """Takes a value when it comes; where it gives a Deferred or a coroutine, the peer is held back until that is done."""
 OnOutput = Callable[[str], object]
 OnProgress = Callable[[Progress], object]
+OnSent = Callable[[], object]
 
 MAX_WAITING = 1_000
 """Calls that wait here because the peer has as many of ours as it takes."""
@@ -72,6 +73,7 @@ class _Call:
         "name",
         "on_output",
         "on_progress",
+        "on_sent",
         "on_value",
         "request",
         "values",
@@ -86,6 +88,7 @@ class _Call:
         on_value: OnValue | None,
         on_output: OnOutput | None,
         on_progress: OnProgress | None,
+        on_sent: OnSent | None,
     ) -> None:
         self.name = name
         self.args = args
@@ -94,6 +97,7 @@ class _Call:
         self.on_value = on_value
         self.on_output = on_output
         self.on_progress = on_progress
+        self.on_sent = on_sent
         self.request = 0
         """0 while it waits for its turn."""
         self.values: list[Value] | None = None
@@ -135,6 +139,8 @@ class Calls:
         self._waiting: deque[_Call] = deque()
         self._feeds: deque[tuple[_Call, int]] = deque()
         """Calls whose data have left in part, and how much of it has."""
+        self._leaving: list[_Call] = []
+        """Calls of which somebody wants to know when they have left, and all of which the session has."""
         self._lost: SessionLost | None = None
 
     def __len__(self) -> int:
@@ -149,11 +155,12 @@ class Calls:
         on_value: OnValue | None = None,
         on_output: OnOutput | None = None,
         on_progress: OnProgress | None = None,
+        on_sent: OnSent | None = None,
     ) -> "Deferred[tuple[Value, ...]]":
         """See Peer.call."""
         if self._lost is not None:
             return fail(self._lost)
-        call = _Call(name.encode(), _keyed(args), data, bulk, on_value, on_output, on_progress)
+        call = _Call(name.encode(), _keyed(args), data, bulk, on_value, on_output, on_progress, on_sent)
         call.answer = Deferred(lambda _: self._cancel(call))
         try:
             if self._waiting or not self._ask(call):
@@ -180,6 +187,8 @@ class Calls:
         self._asked[request] = call
         if feeds:
             self._feeds.append((call, 0))
+        elif call.on_sent is not None:
+            self._leaving.append(call)
         self._wake()
         return True
 
@@ -201,7 +210,27 @@ class Calls:
                 call.answer.errback(Failure())
 
     def produce(self) -> bool:
-        """Feed data of calls to the session, as fast as the peer takes them; whether there were any."""
+        """
+        Feed data of calls to the session, as fast as the peer takes them, and tell of those that have left.
+
+        Whether there is anything new to send.
+        """
+        return bool(self._feeds or self._leaving) and (self._feed_all() | self._tell_sent())
+
+    def _tell_sent(self) -> bool:
+        leaving, self._leaving = self._leaving, []
+        told = False
+        for call in leaving:
+            if self._asked.get(call.request) is not call:
+                continue
+            if self._session.unsent_of(call.request):
+                self._leaving.append(call)
+            elif call.on_sent is not None:
+                told = True
+                call.on_sent()
+        return told
+
+    def _feed_all(self) -> bool:
         fed = False
         for _ in range(len(self._feeds)):
             call, at = self._feeds.popleft()
@@ -225,6 +254,8 @@ class Calls:
             return False  # it is over, and the event that says so lies behind what is handled now
         if stop < len(data):
             self._feeds.append((call, stop))
+        elif call.on_sent is not None:
+            self._leaving.append(call)
         return True
 
     def _cancel(self, call: _Call) -> None:

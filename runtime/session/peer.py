@@ -42,7 +42,7 @@ from ...wire.session.events import (
 from ...wire.session.hello import Hello
 from ...wire.session.session import Session
 from .answers import Answers, Handler
-from .calls import MAX_ANSWER, Args, Calls, OnOutput, OnProgress, OnValue, Stream
+from .calls import MAX_ANSWER, Args, Calls, OnOutput, OnProgress, OnSent, OnValue, Stream
 from .errors import LOST, TEXTS, SessionLost, SessionRefused
 from .later import Moment
 
@@ -169,15 +169,17 @@ class Peer:
         on_value: OnValue | None = None,
         on_output: OnOutput | None = None,
         on_progress: OnProgress | None = None,
+        on_sent: OnSent | None = None,
     ) -> "Deferred[tuple[Value, ...]]":
         """
         Ask the peer; fires with the values of the answer, or with none of them when `on_value` has them one by one.
 
         Fails with CommandFailed, SessionLost, TooManyCalls, or with LocalProtocolError when the arguments do not
         travel. To cancel it is to take the call back; it fails with CallCancelled. `bulk` says that the data are worth
-        packing, and hold no secrets beside what others may have chosen.
+        packing, and hold no secrets beside what others may have chosen. `on_sent` is called when all of it has left, unless
+        it ends before: calls take turns, and a short one overtakes a long one that still leaves.
         """
-        return self._calls.call(name, args, data, bulk, on_value, on_output, on_progress)
+        return self._calls.call(name, args, data, bulk, on_value, on_output, on_progress, on_sent)
 
     def stream(self, name: str, args: Args | None, on_value: OnValue) -> Stream:
         """Ask for an answer that stays open."""

@@ -286,10 +286,11 @@ def test_backlog(make: Make) -> None:
     assert len(set(tokens)) == len(tokens)
 
 
-def test_overtaken(make: Make) -> None:
-    """A small payload that comes in before the large one ahead of it is not taken; nobody takes that for more than it is."""
+def test_small_behind_large(make: Make) -> None:
+    """A small payload does not overtake the large one ahead of it, which would have it come again."""
     world = make(messages=20).settle_in()
     told = len(world.agent.rig.heard(RESYNCHRONIZE_CLIENTS))
+    before = len(world.agent.transport.requests)
 
     for start in range(0, 400, 20):
         large = world.random.random() < 0.5
@@ -298,6 +299,8 @@ def test_overtaken(make: Make) -> None:
     world.run(60.0)
 
     assert world.server.values("load") == list(range(400))
+    took = [request.payload for request in world.agent.transport.requests[before:]]
+    assert sum(len(payload.messages) for payload in took) == 400
     assert len(world.agent.rig.heard(RESYNCHRONIZE_CLIENTS)) == told
 
 

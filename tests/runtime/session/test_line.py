@@ -13,6 +13,7 @@ from fieldpost.wire.session.limits import Limits
 from tests.runtime.session.pair import Pair, error_of, result_of
 
 KIB = 1024
+MUCH = 3 * KIB * KIB
 
 
 def echo(asked: Asked) -> list[Any]:
@@ -162,6 +163,35 @@ def test_large_data_of_a_call_made_too_early(active: int) -> None:
     pair.open()
 
     assert [result_of(answer) for answer in answers] == [(3_000_000,)] * 3
+
+
+def test_who_wants_to_know_when_a_call_has_left() -> None:
+    """Is told when the last of its data has, whatever its size; a call that begins then overtakes nothing."""
+    said: list[str] = []
+    pair = Pair(server={"take": lambda asked: said.append(asked.name + str(len(asked.data or b"")))})
+
+    def next_one() -> None:
+        said.append("left")
+        pair.client.call("take", data=b"x")
+
+    pair.client.call("take", data=bytes(MUCH), on_sent=next_one)
+    assert said == []
+    pair.settle()
+
+    assert said == ["left", f"take{MUCH}", "take1"]
+
+
+def test_a_call_that_never_leaves() -> None:
+    """Nobody is told of it."""
+    said: list[str] = []
+    pair = Pair(server={"take": lambda asked: []})
+
+    call = pair.client.call("take", data=bytes(MUCH), on_sent=lambda: said.append("left"))
+    call.addErrback(lambda _: None)
+    call.cancel()
+    pair.settle()
+
+    assert said == []
 
 
 def test_large_data_taken_back() -> None:
