@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from .count import await_exactly_once
+from .polling import until
 from .station import BROKER, COUNTING, MONITORS, SERVER, Station
 
 RARELY = '[exchange]\ninterval = "1 h"\nurgent-interval = "1 h"\n'
@@ -42,6 +43,24 @@ def test_an_operation_arrives_at_once(station: Station, capsys: pytest.CaptureFi
         sys.stdout.write(f"\nan operation's result over the session: {took:.2f} s\n")
     assert (operation["status"], operation["result-text"]) == ("succeeded", "here\n")
     assert took < AT_ONCE
+
+
+def test_the_server_asks_while_things_run(station: Station) -> None:
+    """A plugin's process answers, and what a script writes is seen before it ends."""
+    station.allow_scripts()
+    station.await_session()
+
+    asked = {"command": "ping-plugin", "plugin": "counting"}
+    answer = station.ask("POST", f"computers/{station.computer()}/ask", asked)
+    number = station.start_script("echo begun\nexec sleep 100")
+    written = f"operations/{number}/output?after=0&wait=5"
+    until(
+        lambda: station.ask("GET", written)["output"], limit=AT_ONCE * 3, what="the script's words are seen"
+    )
+
+    assert answer["values"] == [{"plugin": "counting"}]
+    assert station.ask("GET", written)["output"] == "begun\n"
+    assert station.operation(number)["status"] == "delivered"
 
 
 def test_agents_come_back_after_the_server_was_away(station: Station) -> None:
