@@ -290,7 +290,7 @@ def test_l11_set_intervals_is_clamped(said: int, kept: float) -> None:
 def test_octets_are_read_where_text_is_due() -> None:
     """And the reverse: Landscape's servers mix them up, and its client does not survive it (landscape 1.6, fault L10)."""
     store = open_store(accept=("receipt",))
-    rig, transport = hearing(
+    rig, _ = hearing(
         {"type": "accepted-types", "types": [b"load", "disk"]},
         {"type": "set-id", "id": "secure", "insecure-id": b"42"},
         {"type": "registration", "info": b"unknown-account"},
