@@ -131,7 +131,7 @@ class Ends:
     def wait(self, seconds: float) -> "Ends":
         """Time passes, in steps of whatever is due first."""
         until = self.now + seconds
-        for _ in range(100_000):
+        for _ in range(10_000):
             times = [end.session.next_deadline() for end in (self.client, self.server)]
             due = min((time for time in times if time is not None), default=until)
             self.now = min(until, max(due, self.now))
