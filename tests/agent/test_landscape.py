@@ -85,6 +85,16 @@ def test_parts_of_landscape(tmp_path: Path) -> None:
     parts.store.close()
 
 
+@pytest.mark.parametrize(("configured_as", "most"), [("", 100), ("max-messages = 40\n", 40)])
+def test_messages_of_one_exchange(tmp_path: Path, configured_as: str, most: int) -> None:
+    """As many as Landscape's client sends, or fewer where that is configured."""
+    server = f'protocol = "landscape"\n[exchange]\n{configured_as}'
+    parts = assembled(configured(tmp_path, server))
+    parts.store.close()
+
+    assert parts.exchange._limits.messages == most
+
+
 def test_account_of_landscape(tmp_path: Path) -> None:
     """With the group to register into."""
     account = account_of(configured(tmp_path, 'protocol = "landscape"\naccess-group = "presses"\n'))
