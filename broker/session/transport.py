@@ -19,6 +19,7 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ...runtime.session.errors import CallCancelled, CommandFailed, SessionError
 from ...runtime.session.later import Moment
@@ -115,10 +116,10 @@ class SessionTransport:
         """None: it has to go the other way."""
         octets, is_packed = await self._worker.run(_pack, request)
         try:
-            calling = await self._call(request, octets, is_packed)
-            if calling is None:
+            called = await self._call(request, octets, is_packed)
+            if called is None:
                 return None
-            values = await calling[0]
+            values = await called.wait_for(called.answered)
         except CommandFailed as error:
             return None if _is_of_the_way(error) else _refused(error)
         except TimeoutError:
@@ -132,44 +133,48 @@ class SessionTransport:
             return None
         return await self._worker.run(_read, values, self._max_answer_octets)
 
-    async def _call(
-        self, request: Request, octets: bytes, is_packed: bool
-    ) -> "tuple[Deferred[tuple[Any, ...]]] | None":
-        """The answer to come of a call that has left; None without a session. Any: values of whatever kind."""
+    async def _call(self, request: Request, octets: bytes, is_packed: bool) -> "_Called | None":
+        """A call that has left; None without a session."""
         await self._turn.acquire()
         try:
             peer = self._sessions.peer_as(request.secure_id)
             if peer is None or self._posting:
                 return None
-            sent = Moment[None]()
-            arguments = _arguments(request, is_packed)
-            answer = peer.call(EXCHANGE, arguments, data=octets, on_sent=lambda: sent.happen(None))
-            answer.addTimeout(self._within, self._clock, _give_up)
-            answer.addBoth(_noting(sent))
-            await _left(sent, answer)
-            return (answer,)
+            called = _Called()
+            answer = peer.call(EXCHANGE, _arguments(request, is_packed), data=octets, on_sent=called.leave)
+            called.begin(answer.addTimeout(self._within, self._clock, _give_up))
+            await called.wait_for(called.left)
+            return called
         finally:
             self._turn.release()
 
 
-def _noting(sent: "Moment[None]") -> Callable[[T], T]:
-    """What has its answer need not leave any more."""
+class _Called:
+    """A call on its way: when it has left, and when it has an answer, or neither any more. Any: values of whatever kind."""
 
-    def note(answer: T) -> T:
-        sent.happen(None)
-        return answer
+    def __init__(self) -> None:
+        self.left = Moment[None]()
+        self.answered = Moment[tuple[Any, ...]]()
+        self._take_back: Callable[[], None] = lambda: None
 
-    return note
+    def begin(self, answer: "Deferred[tuple[Any, ...]]") -> None:
+        self._take_back = answer.cancel
+        answer.addBoth(self._end)
 
+    async def wait_for(self, moment: "Moment[T]") -> T:
+        """Whoever does not want to wait any more takes the call back."""
+        try:
+            return await moment.when()
+        except CancelledError:
+            self._take_back()
+            raise
 
-async def _left(sent: "Moment[None]", answer: "Deferred[Any]") -> None:
-    """Wait until the call has left; whoever does not want to wait takes it back. Any: its answer is not looked at."""
-    try:
-        await sent.when()
-    except CancelledError:
-        answer.addErrback(lambda _: None)
-        answer.cancel()
-        raise
+    def leave(self) -> None:
+        self.left.happen(None)
+
+    def _end(self, outcome: "tuple[Any, ...] | Failure") -> None:
+        self.answered.happen(outcome)
+        self.leave()
 
 
 def _give_up(_: object, seconds: float) -> NoReturn:
