@@ -26,6 +26,7 @@ KEPT_CHARACTERS = 256 * 1024
 MOST_WATCHED = 200
 IDLE_SECONDS = 60.0
 MOST_TOPICS = 16
+MAX_TOPIC_OCTETS = 200
 _OVERLAP = 4_096
 
 
@@ -167,7 +168,7 @@ class Outputs:
 
 
 def _note(watched: _Watched, progress: Progress) -> None:
-    topic = progress.topic.decode("utf-8", "backslashreplace")
+    topic = progress.topic[:MAX_TOPIC_OCTETS].decode("utf-8", "backslashreplace")
     if progress.position < 0:
         watched.progress.pop(topic, None)
     elif topic in watched.progress or len(watched.progress) < MOST_TOPICS:

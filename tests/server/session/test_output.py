@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -160,6 +161,16 @@ def test_bounded(watching: Watching) -> None:
 
     assert found.missed == 6
     assert found.text == "y" * KEPT_CHARACTERS
+
+
+def test_long_topics(watching: Watching) -> None:
+    """What a computer calls its progress is cut, for there may be many of them."""
+    computer = watching.tailing()
+
+    computer.progress(evolve(progress(3), topic=b"\xff" * 60_000))
+
+    (topic,) = watching.look()[0].progress
+    assert topic == "\\xff" * 200
 
 
 def test_after_beyond_the_end(watching: Watching) -> None:
