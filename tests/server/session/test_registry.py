@@ -139,12 +139,14 @@ def test_agent_that_left_this_very_session(place: Place) -> None:
     assert isinstance(place.come(last=(US, 1))[0], Entry)
 
 
-@pytest.mark.conformance("F35", "F36", "F37", "F38")
-@pytest.mark.parametrize("last", [None, (US, 0), (US, 9)])
-def test_probe_answered(place: Place, last: Any) -> None:
+@pytest.mark.conformance("F31", "F35", "F36", "F37", "F38")
+@pytest.mark.parametrize(
+    "offer", [{"last": None}, {"last": (US, 0)}, {"last": (US, 9)}, {"incarnation": None}], ids=str
+)
+def test_probe_answered(place: Place, offer: dict[str, Any]) -> None:
     """Before anybody is refused the live session is asked; when it answers it stays as it was."""
     live = place.come()
-    found = place.come(last=last)
+    found = place.come(**offer)
     assert found == []
 
     line_of(live).probes[0].callback(True)
