@@ -29,6 +29,7 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -131,6 +132,8 @@ class Door(Protocol):
     `channel` has the connection as its transport from the start, and hears of its end, whoever has it then.
     """
 
+    log = Logger()
+
     def __init__(self, *, channel: Channel, host: Host, clock: IReactorTime) -> None:
         self._channel = channel
         self._host = host
@@ -211,7 +214,12 @@ class Door(Protocol):
     def _begin(self, welcome: Welcome, early: bytes = b"") -> None:
         """Nothing that came before TLS ever gets here: the host refuses it."""
         assert self.transport is not None
-        self._owner = welcome.begin(self.transport)
+        try:
+            self._owner = welcome.begin(self.transport)
+        except Exception:  # noqa: BLE001 - such as what a client's certificate holds; nothing else would end the connection
+            self.log.failure("a session could not begin")
+            self._cut_off()
+            return
         self._owner.makeConnection(self.transport)
         if early:
             self._owner.dataReceived(early)

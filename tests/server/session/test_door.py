@@ -9,6 +9,7 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from fieldpost.server.session.carrier import Carrier, Cover
@@ -299,6 +300,24 @@ def test_tls_that_does_not_begin() -> None:
 
     assert connected.transport.disconnected
     assert not connected.host.began
+
+
+@pytest.mark.parametrize("tls", [None, object()])
+def test_session_that_cannot_begin(tls: Any) -> None:
+    """What goes wrong with what a client showed ends its connection, and is in the log."""
+
+    class Clumsy(Host):
+        def begin(self, transport: Any) -> Tape:
+            raise ValueError("a key of no known kind")
+
+    connected = Connected(Clumsy(tls=tls))
+
+    with capturedLogs() as events:
+        connected.send(HEAD)
+        connected.door.handshakeCompleted()
+
+    assert connected.transport.disconnected
+    assert ["log_failure" in event for event in events] == [True]
 
 
 def test_tls_outside() -> None:
