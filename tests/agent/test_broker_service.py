@@ -14,7 +14,8 @@ from twisted.internet.defer import maybeDeferred
 from twisted.trial.unittest import TestCase
 
 from fieldpost.agent.broker_client import BrokerClient
-from fieldpost.agent.broker_service import account_of, build_broker, open_store, schedule_of
+from fieldpost.agent.broker_service import build_broker
+from fieldpost.agent.composition import account_of, open_store, schedule_of
 from fieldpost.agent.config import AgentConfig, load_config
 from fieldpost.agent.manifest import Manifest
 from fieldpost.agent.rights import grants_of

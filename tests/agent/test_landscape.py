@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from fieldpost.agent.broker_service import Parts, account_of, assemble
+from fieldpost.agent.composition import Parts, account_of, assemble
 from fieldpost.agent.config import AgentConfig, Server, load_config
 from fieldpost.agent.landscape import container_kind, ping_address
 from fieldpost.broker.carriage.landscape import LandscapeTransport
