@@ -125,8 +125,12 @@ class FakeAttachments:
 
     def __init__(self) -> None:
         self.found: dict[int, bytes] = {}
+        self.failures: list[Exception] = []
+        """Raised by the next calls."""
 
     async def fetch(self, id: int) -> bytes:
+        if self.failures:
+            raise self.failures.pop(0)
         if id not in self.found:
             raise AttachmentFailed(f"attachment {id} cannot be fetched: it is not there")
         return self.found[id]

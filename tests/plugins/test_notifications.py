@@ -12,6 +12,7 @@ from fieldpost.broker.output import Progress
 from fieldpost.broker.topics import MAX_TOPICS
 from fieldpost.plugins.connection import BrokerConnection
 from fieldpost.runtime.amp import CallProtocol
+from fieldpost.runtime.database import DatabaseUnavailable
 from fieldpost.wire.local import (
     DONE,
     MAX_ATTACHMENT_OCTETS,
@@ -303,6 +304,18 @@ class AttachmentTests(SocketTestCase):
         self.deliver()
 
         assert "is not there" in str(self.failureResultOf(self.fetch(6), Refused).value)
+
+    def test_later(self) -> None:
+        """While the broker's store fails it is asked for again."""
+        self.deliver()
+        self.socket.attachments.found[5] = b"x"
+        self.socket.attachments.failures = [DatabaseUnavailable("not now")]
+        fetched = self.fetch(5)
+        self.assertNoResult(fetched)
+
+        self.endpoint.wait(30)
+
+        assert self.successResultOf(fetched) == b"x"
 
     def test_not_named(self) -> None:
         """Nobody gets what no operation of its own names: no other file, and none before or after."""
