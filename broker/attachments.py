@@ -20,7 +20,7 @@ from .errors import BrokerError
 from .store.records import State
 
 FIELD = "attachments"
-"""Of an operation: a map from names to ids."""
+"""Of an operation: a map from names to ids, or a list of ids."""
 
 
 class AttachmentFailed(BrokerError):
@@ -97,6 +97,5 @@ def folder_of(address: Address) -> str:
 def ids_in(message: Mapping[str, Any]) -> frozenset[int]:
     """The files that an operation names."""
     named = message.get(FIELD)
-    return (
-        frozenset(id for id in named.values() if type(id) is int) if isinstance(named, dict) else frozenset()
-    )
+    ids = named.values() if isinstance(named, dict) else named if isinstance(named, list) else ()
+    return frozenset(id for id in ids if type(id) is int)

@@ -44,17 +44,28 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def read_environment(value: Any) -> dict[str, str]:
-    """A map of text to text that can be an environment."""
-    found = {TEXT(key): TEXT(item) for key, item in MAP(value).items()}
+    """A map that can be an environment."""
+    found = {TEXT(key): _variable(item) for key, item in MAP(value).items()}
     for key, item in found.items():
         if not key or "=" in key or "\0" in key + item:
             raise Malformed(f"{key[:40]!r} cannot be set in an environment")
     return found
 
 
+def _variable(value: Any) -> str:
+    """Text. Landscape's description of its scripts has numbers and a list of tags there, too."""
+    found: str = ",".join(map(TEXT, value)) if type(value) is list else TEXT(_digits(value))
+    return found
+
+
+def _digits(value: Any) -> Any:
+    return str(value) if type(value) is int else value
+
+
 def read_attachments(value: Any) -> dict[str, int]:
-    """A map of file names to ids."""
-    found = {TEXT(name): NATURAL(id) for name, id in MAP(value).items()}
+    """A map of file names to ids, or a list of ids: those are the names, then, as in Landscape's description of its scripts."""
+    named = {str(NATURAL(id)): id for id in value} if type(value) is list else MAP(value)
+    found = {TEXT(name): NATURAL(id) for name, id in named.items()}
     if len(found) > MAX_ATTACHMENTS:
         raise Malformed(f"may name {MAX_ATTACHMENTS} files, not {len(found)}")
     for name in found:

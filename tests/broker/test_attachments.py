@@ -107,7 +107,8 @@ def test_they_are_beside_the_exchange(url: str, folder: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "ids"), [({"a": 1, "b": 2, "c": "3", "d": True}, {1, 2}), (None, set()), ([1], set())]
+    ("named", "ids"),
+    [({"a": 1, "b": 2, "c": "3", "d": True}, {1, 2}), (None, set()), (7, set()), ([1, "2", None], {1})],
 )
 def test_what_an_operation_names(named: Any, ids: set[int]) -> None:
     """Odd ones name nothing."""

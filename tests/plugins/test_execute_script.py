@@ -120,7 +120,9 @@ def test_a_script_that_is_no_operation_shows_nothing() -> None:
         ({"time-limit": "60"}, "`time-limit` must be an integer"),
         ({"time-limit": -1}, "`time-limit` must be from 0"),
         ({"env": ["A=b"]}, "`env` must be a map"),
-        ({"env": {"A": 1}}, "`env` must be text"),
+        ({"env": {"A": 0.5}}, "`env` must be text"),
+        ({"env": {"A": True}}, "`env` must be text"),
+        ({"env": {"A": ["a", 1]}}, "`env` must be text"),
         ({"env": {"A=b": "c"}}, "'A=b' cannot be set"),
         ({"env": {"": "c"}}, "'' cannot be set"),
         ({"env": {"A": "c\0d"}}, "'A' cannot be set"),
@@ -150,7 +152,9 @@ def test_attachments_that_cannot_be_had_are_refused() -> None:
 @pytest.mark.parametrize(
     ("attachments", "words"),
     [
-        ([1], "must be a map"),
+        (1, "must be a map"),
+        (["1"], "must be an integer"),
+        ([-1], "must be from 0"),
         ({"a": "1"}, "must be an integer"),
         ({"a": -1}, "must be from 0"),
         ({str(number): 1 for number in range(101)}, "may name 100 files, not 101"),
@@ -476,6 +480,17 @@ class RealScripts(TestCase):
         first, size, folder = str(outcome.result_text).split("\n")[:3]
         assert (first, size.strip()) == ("a tool", "2")
         assert not os.path.exists(folder)
+
+    @returns_deferred
+    async def test_attachments_without_names(self) -> None:
+        """Their ids are their names; numbers and lists in the environment are written as text."""
+        self.run_.broker.attachments = {7: b"seven"}
+
+        outcome = await self.execute(
+            'cat 7 && echo " $ID $TAGS"', attachments=[7], env={"ID": 12, "TAGS": ["a", "b"]}
+        )
+
+        assert (outcome.status, outcome.result_text) == (DONE, "seven 12 a,b\n"), outcome
 
     @returns_deferred
     async def test_a_script_of_another_language_runs(self) -> None:
