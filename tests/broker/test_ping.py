@@ -16,6 +16,7 @@ from fieldpost.runtime.database import DatabaseFull
 from fieldpost.wire.encoding import BPICKLE
 from fieldpost.wire.local import EXCHANGE_DONE
 from tests.broker.fakes import FailingWriter, HeldWriter, Rig, ScriptedTransport, result_of
+from tests.broker.landscape.scene import CAPTURES
 from tests.broker.store.stores import clock_at, open_store
 from tests.fakes import InlineWriter
 
@@ -179,6 +180,27 @@ def test_a_ping_that_fails_says_why(wrong: Any, cause: str) -> None:
     told = [log["log_format"] for log in logs if "pinged" in log["log_format"]]
     assert told == ["the server cannot be pinged: {cause}", "the server can be pinged again"]
     assert scene.asked == []
+
+
+CAPTURED = (CAPTURES / "03-ping.rsp").read_bytes()
+SPOILT = [CAPTURED[:end] for end in range(len(CAPTURED))] + [
+    bytes([*CAPTURED[:place], CAPTURED[place] ^ mask, *CAPTURED[place + 1 :]])
+    for place in range(len(CAPTURED))
+    for mask in (0x01, 0x20, 0xFF)
+]
+
+
+@pytest.mark.parametrize("body", SPOILT, ids=repr)
+def test_an_answer_that_is_cut_or_garbled(body: bytes) -> None:
+    """It fails with its cause, or says yes or no; and the next ping goes."""
+    scene = Scene(said(None, body=body))
+    scene.first()
+    failing = scene.ping.status.failing
+
+    assert scene.pass_time(3 * INTERVAL) >= 1
+    assert scene.ping.status.failing is None
+    assert (failing is None) == (body in (CAPTURED.replace(b"b0", b"b1"), CAPTURED))
+    assert bool(scene.asked) == (failing is None)
 
 
 def test_failing_pings_become_rare() -> None:
