@@ -9,7 +9,7 @@ no answer fails once with SessionLost (Z17), then `lost` fires; whoever wants to
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -391,7 +391,8 @@ def _ending_of(event: Event | SessionEvent) -> Ending:
         reason, where = event.reason, event.location
         return _goodbye(_text(reason), True, event.retry_after, None if where is None else _text(where))
     if isinstance(event, Closed):
-        return _goodbye(event.reason, event.by_peer, event.retry_after, event.location)
+        ending = _goodbye(event.reason, event.by_peer, event.retry_after, event.location)
+        return evolve(ending, text=f"{ending.text}: {event.missing}") if event.missing else ending
     return Ending(reason=LOST, text=TEXTS[LOST])
 
 

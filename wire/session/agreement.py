@@ -110,6 +110,8 @@ class Closed:
     """Seconds; of the peer's goodbye."""
     location: str | None = None
     """Where the peer sends us."""
+    missing: str | None = None
+    """What of a frame had not come when the input ended inside it; None: it did not."""
 
 
 @frozen(kw_only=True)

@@ -52,6 +52,11 @@ class Early:
             )
         return frame
 
+    def end(self) -> str | None:
+        """What is missing when the input ends here; None at the end of a frame."""
+        self._framer.feed(bytes(self._buffer))
+        return self._framer.end()
+
     def take_rest(self) -> bytes:
         """What came behind the last frame that was taken; it is gone from here."""
         rest = bytes(self._buffer)

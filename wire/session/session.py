@@ -180,8 +180,10 @@ class Session:
     def receive_end(self, now: float) -> list[AnyEvent]:
         """The input has ended: nothing more will come."""
         self._now = now
-        if self._machine.state is not State.CLOSED:
-            self._finish(self._goodbye.end or Closed(reason=LOST, by_peer=True))
+        state = self._machine.state
+        if state is not State.CLOSED:
+            missing = self._early.end() if state in HANDSHAKE else self._framer.end()
+            self._finish(self._goodbye.end or Closed(reason=LOST, by_peer=True, missing=missing))
         return self._take_events()
 
     def data_to_send(self, limit: int | None = None) -> bytes:

@@ -895,6 +895,17 @@ def test_a_lost_connection_fails_every_call_once() -> None:
     assert pair.clock.getDelayedCalls() == []
 
 
+@pytest.mark.conformance("M8")
+def test_a_connection_lost_inside_a_frame() -> None:
+    """Whoever looks for the reason reads what was missing."""
+    pair = Pair()
+    pair.client_end.line.dataReceived(response(1, b"\x01")[:-1])
+
+    pair.lose()
+
+    assert result_of(pair.client.lost).text.endswith("1 octets of its payload are missing")
+
+
 def test_a_call_made_when_others_fail() -> None:
     """The errback of a lost call may try again, and is told at once that there is nobody."""
     pair = Pair(server={"hold": Held()})

@@ -898,6 +898,22 @@ def test_a_connection_lost_before_there_is_a_session_ends_it() -> None:
     assert session.receive_end(0.0) == [Aborted(request, "lost"), Closed(reason="lost", by_peer=True)]
 
 
+@pytest.mark.conformance("M8")
+@pytest.mark.parametrize("opens", [True, False])
+@pytest.mark.parametrize(
+    ("cut", "missing"), [(0, None), (3, "5 octets of its header"), (10, "2 octets of its payload")]
+)
+def test_what_is_missing_of_a_frame_is_told(opens: bool, cut: int, missing: str | None) -> None:
+    """Where the input ends inside one, before there is a session too."""
+    session = opened().server.session if opens else server()
+    session.receive_data(_frame(FrameType.PING, b"1234", flags=0)[:cut], 0.0)
+
+    end = _end_of(session.receive_end(0.0))
+
+    assert (end.reason, bool(end.missing)) == ("lost", missing is not None)
+    assert missing is None or f"{missing} are missing" in end.missing
+
+
 def test_a_goodbye_ends_both_when_nothing_runs() -> None:
     """With the reason, a time to come back and a place to go."""
     ends = opened()
