@@ -89,7 +89,7 @@ class Gate:
         size = len(self._held) if end < 0 else end + len(_END)
         if size > MAX_HEAD_OCTETS:
             return TooLong(f"the header block is longer than {MAX_HEAD_OCTETS} octets")
-        if self._held.count(b"\n", 0, size) > MAX_HEAD_LINES:
+        if self._held.count(b"\n", 0, size) - (end >= 0) > MAX_HEAD_LINES:  # the empty line is none of them
             return TooLong(f"the header block has more than {MAX_HEAD_LINES} lines")
         return None if end < 0 else Asked(self._held[:size], self._held[size:])
 

@@ -15,6 +15,8 @@ from twisted.python.failure import Failure
 from fieldpost.server.session.carrier import Carrier, Cover
 from fieldpost.server.session.door import Asked, Door, Doors, Gate, Theirs, TooLong, TurnedAway, Welcome
 from fieldpost.server.site import SiteLimits
+from fieldpost.wire.errors import TooLarge
+from fieldpost.wire.session.opening import HeadReader
 from tests.server.wired import WiredServer, client_payload, exchange_request, read_reply, request_octets
 
 HEAD = b"GET /session/default HTTP/1.1\r\nUpgrade: fieldpost/1\r\nConnection: Upgrade\r\n\r\n"
@@ -148,12 +150,16 @@ def test_head_at_the_limit() -> None:
 
 @pytest.mark.conformance("F9")
 def test_lines_at_the_limit() -> None:
-    """A block of 64 lines is read, one of 65 is not; the empty line at its end is one."""
-    fits = HEAD[:-2] + b"X: y\r\n" * 60 + b"\r\n"
-    assert fits.count(b"\n") == 64
+    """A block of 64 lines and the empty one is read, one of 65 is not; a client's reader counts the same."""
+    fits, too_long = (HEAD[:-2] + b"X: y\r\n" * count + b"\r\n" for count in (61, 62))
+    assert fits.count(b"\n") == 65
 
     assert isinstance(Gate().receive(fits), Asked)
-    assert isinstance(Gate().receive(HEAD[:-2] + b"X: y\r\n" * 61 + b"\r\n"), TooLong)
+    assert HeadReader().feed(fits)
+    assert isinstance(Gate().receive(too_long), TooLong)
+    assert isinstance(Gate().receive(too_long[:-2]), TooLong)
+    with pytest.raises(TooLarge):
+        HeadReader().feed(too_long)
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
