@@ -22,6 +22,8 @@ from ..commits import Commits
 from .output import Callee
 from .records import forget_twins_txn, next_sequence_txn, note_twins_txn
 
+OLD_AFTER = 60.0
+"""Seconds after which an agent that does not say in which life it is may take its session's place unasked."""
 REPLACED = "replaced"
 SHUTDOWN = "shutdown"
 MOST_STRANGERS = 500
@@ -182,7 +184,8 @@ class Registry:
     async def _judge(self, computer_id: int, offer: Offer) -> Accept | Reject:
         live = self._live.get(computer_id)
         now = self._clock.seconds()
-        verdict = judge(offer, live.as_live() if live else None, master=self.incarnation, now=now)
+        known = live.as_live() if live else None
+        verdict = judge(offer, known, master=self.incarnation, now=now, old_after=OLD_AFTER)
         if isinstance(verdict, Probe):
             assert live is not None
             answered = await live.line.probe()

@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs
 from fieldpost.server.commits import Commits
 from fieldpost.server.composition import open_server_database
 from fieldpost.server.session.records import all_twins_txn, find_record_txn
-from fieldpost.server.session.registry import MOST_STRANGERS, Entry, Registry
+from fieldpost.server.session.registry import MOST_STRANGERS, OLD_AFTER, Entry, Registry
 from fieldpost.wire.session.duplicates import Offer, Reject
 from tests.fakes import InlineWriter
 
@@ -155,6 +155,19 @@ def test_probe_answered(place: Place, offer: dict[str, Any]) -> None:
     assert found[0].code == "duplicate"
     assert place.registry.find(1) is live[0]
     assert line_of(live).closed is None
+
+
+@pytest.mark.conformance("F32")
+def test_agent_that_says_no_incarnation(place: Place) -> None:
+    """Once the live session is old enough it gives way unasked."""
+    live = place.come()
+    place.clock.advance(OLD_AFTER)
+
+    found = place.come(incarnation=None)
+
+    assert isinstance(found[0], Entry)
+    assert line_of(live).probes == []
+    assert line_of(live).closed == "replaced"
 
 
 @pytest.mark.conformance("F35", "F37")
