@@ -32,7 +32,7 @@ from ..runtime.writer import Writer
 from ..wire.local import EXCHANGE_DONE, REGISTRATION_DONE
 from ..wire.session.identity import INCARNATION_OCTETS
 from ..wire.session.opening import DEFAULT_SERVER
-from .config import LANDSCAPE, OFF, PLAIN, AgentConfig
+from .config import LANDSCAPE, OFF, PLAIN, AgentConfig, Server
 
 
 @frozen(kw_only=True)
@@ -100,17 +100,7 @@ def make_session(
     )
     random, incarnation = Random(), os.urandom(INCARNATION_OCTETS)
     keeper = Keeper(
-        opener=Opener(
-            url=server.url,
-            server=quote(server.server_id or DEFAULT_SERVER, safe=":"),
-            reactor=reactor,
-            now=time.time,
-            trust=trust,
-            proxies=Proxies.chosen(proxy=server.proxy, no_proxy=server.no_proxy, environ=os.environ),
-            user_agent=f"fieldpost/{__version__}",
-            connect_within=server.connect_timeout,
-            is_plain=server.session == PLAIN,
-        ),
+        opener=_opener(server, reactor, trust, server.url),
         course=Course(random=random, first_spread=min(FIRST_SPREAD, config.exchange.urgent_interval)),
         clock=reactor,
         random=random,
@@ -139,6 +129,21 @@ def make_session(
     for event in (EXCHANGE_DONE, REGISTRATION_DONE):
         bus.listen(event, lambda _: keeper.check_identity())
     return Live(keeper=keeper, poll=poll)
+
+
+def _opener(server: Server, reactor: Any, trust: Trust, url: str) -> Opener:
+    """Any: as above."""
+    return Opener(
+        url=url,
+        server=quote(server.server_id or DEFAULT_SERVER, safe=":"),
+        reactor=reactor,
+        now=time.time,
+        trust=trust,
+        proxies=Proxies.chosen(proxy=server.proxy, no_proxy=server.no_proxy, environ=os.environ),
+        user_agent=f"fieldpost/{__version__}",
+        connect_within=server.connect_timeout,
+        is_plain=server.session == PLAIN,
+    )
 
 
 def over_session(

@@ -87,17 +87,14 @@ def build_server(
     """
     Join the parts.
 
-    `writer` owns the connection from now on; `decoder` runs what takes time and needs no database;
-    `new_octets` draws so many random ones;
-    `takes_sessions` is what is told to those who come by POST; of payloads that come in sessions `payload_octets` may be
-    worked on at once. Raises DatabaseError.
+    `writer` owns the connection from now on; `decoder` runs what takes time and needs no database; `new_octets` draws so
+    many random ones; `takes_sessions` is what is told to those who come by POST; of payloads that come in sessions
+    `payload_octets` may be worked on at once. Raises DatabaseError.
     """
     uuid = _own_uuid(connection, new_id)
     commits = Commits(connection=connection, writer=writer)
     exchange = Exchange(policy=policy, uuid=uuid, new_id=new_id, new_token=new_token, window=window)
-    typed = Typed(catalogue)
-    with transaction(connection) as txn:
-        typed.prepare_txn(txn)
+    typed = _prepared(connection, catalogue)
     intake = Intake(
         exchange=exchange, commits=commits, decoder=decoder, clock=clock, limits=limits, typed=typed
     )
@@ -122,17 +119,16 @@ def build_server(
         room=Room(payload_octets),
     )
     posted = PostedSessions(desk=desk, clock=clock, limits=Limits(data=limits.octets), upgrade=takes_sessions)
-    guard = bearer_guard(api_token)
-    routes = [
-        Route("POST", EXCHANGE_PATH, intake.answer),
-        Route("POST", PING_PATH, Ping(commits=commits).answer),
-        *api.routes(guard),
-        *console.routes(guard),
-        *Files(commits=commits, clock=clock).routes(guard),
-        *posted.routes(),
-    ]
+    guarded = (api, console, Files(commits=commits, clock=clock))
     return Server(
-        front=Front(routes),
+        front=Front(
+            [
+                Route("POST", EXCHANGE_PATH, intake.answer),
+                Route("POST", PING_PATH, Ping(commits=commits).answer),
+                *(route for part in guarded for route in part.routes(bearer_guard(api_token))),
+                *posted.routes(),
+            ]
+        ),
         commits=commits,
         exchange=exchange,
         registry=registry,
@@ -140,6 +136,14 @@ def build_server(
         desk=desk,
         uuid=uuid,
     )
+
+
+def _prepared(connection: Connection, catalogue: Catalogue) -> Typed:
+    """The columns of what is declared, made ready."""
+    typed = Typed(catalogue)
+    with transaction(connection) as txn:
+        typed.prepare_txn(txn)
+    return typed
 
 
 def _own_uuid(connection: Connection, new_id: Callable[[], str]) -> str:
