@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from ..runtime.notify import Notifier
 from ..wire.errors import FieldpostError
 from .config import Log
-from .lean import leave_second_openssl_out, leave_tls_out
+from .lean import give_back, leave_second_openssl_out, leave_tls_out
 
 ROLES = {
     "broker": "fieldpost.agent.tap",
@@ -24,6 +24,8 @@ ROLES = {
 }
 """Each role's module, which has `Options` and `makeService` as twistd wants them."""
 
+STARTED_WITHIN = 5.0
+"""Seconds after which starting is mostly over."""
 USAGE = f"usage: python -m fieldpost.agent.run [--log-level LEVEL] [--log-format text|json] {'|'.join(ROLES)} OPTION..."
 
 
@@ -87,6 +89,7 @@ def _run(service: Any, *, level: str, format: str) -> int:  # Any: an IService
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     vitals = Vitals(service=service, notifier=Notifier.of_environment(os.environ, os.getpid()), clock=reactor)
     reactor.callWhenRunning(vitals.start)
+    reactor.callLater(STARTED_WITHIN, give_back)
     reactor.addSystemEventTrigger("before", "shutdown", vitals.stop)
     return Hosting(service, reactor).run()
 
