@@ -106,10 +106,15 @@ class Reactor:
         self._arrivals.pool = pool
         self._credit = False
         self.credit = credit
-        self._intake = Intake(
-            role=role,
-            bare=bare,
-            limits=limits,
+        self._intake = self._make_intake(most_settings, unpacks)
+        self.is_over = False
+        """Broken, or the input ended: nothing that comes counts."""
+
+    def _make_intake(self, most_settings: int, unpacks: Collection[bytes] | None) -> Intake:
+        return Intake(
+            role=self.role,
+            bare=self.bare,
+            limits=self._limits,
             most_settings=most_settings,
             sender=self._sender,
             asks=self._asks,
@@ -117,8 +122,6 @@ class Reactor:
             answers=self._answers,
             unpacks=unpacks,
         )
-        self.is_over = False
-        """Broken, or the input ended: nothing that comes counts."""
 
     # what was agreed
 
