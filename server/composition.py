@@ -91,20 +91,17 @@ def build_server(
     many random ones; `takes_sessions` is what is told to those who come by POST; of payloads that come in sessions
     `payload_octets` may be worked on at once. Raises DatabaseError.
     """
-    uuid = _own_uuid(connection, new_id)
-    commits = Commits(connection=connection, writer=writer)
+    uuid, commits = _own_uuid(connection, new_id), Commits(connection=connection, writer=writer)
     exchange = Exchange(policy=policy, uuid=uuid, new_id=new_id, new_token=new_token, window=window)
     typed = _prepared(connection, catalogue)
     intake = Intake(
         exchange=exchange, commits=commits, decoder=decoder, clock=clock, limits=limits, typed=typed
     )
-    twins = all_twins_txn(connection)
-    registry = Registry(commits=commits, clock=clock, incarnation=new_octets(INCARNATION_OCTETS), twins=twins)
-    topics = Topics(clock=clock)
-    watch = Watch.begin(connection)
+    incarnation, twins = new_octets(INCARNATION_OCTETS), all_twins_txn(connection)
+    registry = Registry(commits=commits, clock=clock, incarnation=incarnation, twins=twins)
+    topics, watch = Topics(clock=clock), Watch.begin(connection)
     notices = Notices(commits=commits, watch=watch, topics=topics, present=registry)
-    bulletin = Bulletin(clock=clock, topics=topics, registry=registry)
-    outputs = Outputs(clock=clock)
+    bulletin, outputs = Bulletin(clock=clock, topics=topics, registry=registry), Outputs(clock=clock)
     api = Api(commits=commits, renderer=decoder, clock=clock, presence=registry, typed=typed)
     console = Console(commits=commits, registry=registry, outputs=outputs, bulletin=bulletin, clock=clock)
     desk = Desk(
@@ -119,16 +116,10 @@ def build_server(
         room=Room(payload_octets),
     )
     posted = PostedSessions(desk=desk, clock=clock, limits=Limits(data=limits.octets), upgrade=takes_sessions)
-    guarded = (api, console, Files(commits=commits, clock=clock))
+    guard, attached = bearer_guard(api_token), Files(commits=commits, clock=clock)
+    asked = [*api.routes(guard), *console.routes(guard), *attached.routes(guard)]
     return Server(
-        front=Front(
-            [
-                Route("POST", EXCHANGE_PATH, intake.answer),
-                Route("POST", PING_PATH, Ping(commits=commits).answer),
-                *(route for part in guarded for route in part.routes(bearer_guard(api_token))),
-                *posted.routes(),
-            ]
-        ),
+        front=Front([*_agents_routes(intake, commits), *asked, *posted.routes()]),
         commits=commits,
         exchange=exchange,
         registry=registry,
@@ -136,6 +127,12 @@ def build_server(
         desk=desk,
         uuid=uuid,
     )
+
+
+def _agents_routes(intake: Intake, commits: Commits) -> list[Route]:
+    """Where agents come without a session."""
+    ping = Ping(commits=commits)
+    return [Route("POST", EXCHANGE_PATH, intake.answer), Route("POST", PING_PATH, ping.answer)]
 
 
 def _prepared(connection: Connection, catalogue: Catalogue) -> Typed:
