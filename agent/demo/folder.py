@@ -82,7 +82,7 @@ HOSTS = tuple(dict.fromkeys(plugin.host for plugin in PLUGINS))
 _SERVER = """\
 [server]
 state-dir = "server"
-listen = ["ssl:port=0:interface={host}:privateKey={folder}/server.key:certKey={folder}/server.pem"]
+listen = ["ssl:port={port}:interface={host}:privateKey={folder}/server.key:certKey={folder}/server.pem"]
 api-token-file = "api-token"
 
 [account.{account}]
@@ -143,7 +143,8 @@ class DemoFolder:
             ) from error
 
     def write_agent_config(self, port: int) -> None:
-        """The server listens on this port."""
+        """The server listens on this port, and is to do so again should it be started anew."""
+        self._write_server_config(port)
         self.agent_config.write_text(_AGENT.format(host=HOST, port=port, account=ACCOUNT))
 
     def server_port(self) -> int | None:
@@ -175,11 +176,15 @@ class DemoFolder:
         self._write_secret("server.key", certificates.key)
         self._write_secret("api-token", secrets.token_urlsafe(24).encode())
         self._write_secret("registration-key", secrets.token_urlsafe(12).encode())
-        self.server_config.write_text(_SERVER.format(host=HOST, folder=self.path, account=ACCOUNT))
+        self._write_server_config(0)
         manifests = self.path / "plugins.d"
         manifests.mkdir()
         for plugin in PLUGINS:
             (manifests / f"{plugin.name}.toml").write_text(_manifest(plugin))
+
+    def _write_server_config(self, port: int) -> None:
+        """Port 0 is any that is free."""
+        self.server_config.write_text(_SERVER.format(host=HOST, port=port, folder=self.path, account=ACCOUNT))
 
     def _write_secret(self, name: str, octets: bytes) -> None:
         file = self.path / name

@@ -30,6 +30,7 @@ def test_configurations_load(folder: DemoFolder) -> None:
     config, settings = load_config(folder.agent_config), load_settings(folder.server_config)
 
     assert config.server.url == "https://127.0.0.1:4711/message-system"
+    assert "ssl:port=4711:" in settings.server.listen[0], "a server that is started anew must be found again"
     assert config.broker.socket == folder.socket
     assert api_token_of(settings) == folder.api_token()
     account = policy_of(settings).accounts[config.server.account_name or ""]
