@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .book import Entry, entries
 from .machine import Machine
 from .polling import Overdue, until
 
@@ -280,13 +281,10 @@ class Station:
 
     # the count
 
-    def book(self) -> list[tuple[str, str]]:
-        """What the counting plugin wrote down: a life and `start` or an answered number, line by line."""
+    def book(self) -> list[Entry]:
+        """What the counting plugin wrote down so far."""
         file = self.machine.path(BOOK)
-        if not file.exists():
-            return []
-        lines = file.read_text().splitlines()
-        return [(life, word) for life, word in (line.split() for line in lines)]
+        return entries(file.read_text()) if file.exists() else []
 
     def await_count(self, more: int) -> None:
         """Return when the plugin was told of that many more stored messages than now."""

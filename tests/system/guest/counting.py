@@ -1,8 +1,9 @@
 """
 A plugin that counts, and writes down which numbers it was told are stored.
 
-Each life of its process has a name of its own; the first line of a life in the book is `LIFE start`, each further one
-`LIFE NUMBER` for an answered message. A line is written with one call, so a killed process leaves whole lines.
+Each life of its process has a name of its own; the first line of a life in the book is `LIFE start.`, each further one
+`LIFE NUMBER.` for an answered message. Of a killed process the last line may be cut short: it has no full stop, and each life
+begins with a new line.
 """
 
 import os
@@ -40,6 +41,7 @@ class Counting(Plugin):
         self._life = uuid.uuid4().hex
         self._number = 0
         self._book = os.open(self.settings.book, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.write(self._book, b"\n")
         self._write("start")
 
     async def run(self) -> None:
@@ -52,4 +54,4 @@ class Counting(Plugin):
         return stored.addCallback(lambda _: self._write(str(number)))
 
     def _write(self, word: str) -> None:
-        os.write(self._book, f"{self._life} {word}\n".encode())
+        os.write(self._book, f"{self._life} {word}.\n".encode())
