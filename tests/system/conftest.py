@@ -7,6 +7,7 @@ so its journal.
 
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -99,7 +100,7 @@ def start(roots: Roots, request: pytest.FixtureRequest) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def make(layers: Layers) -> Machine:
-            name = request.node.name.removeprefix("test_").replace("_", "-")[:40].rstrip("-")
+            name = name_of(request.node.name)
             place = roots.place_for(name)
             mount = stack.enter_context(Mount(layers, place))
             machine = Machine(mount.point, name=name, log=place / "console.log")
@@ -107,6 +108,11 @@ def start(roots: Roots, request: pytest.FixtureRequest) -> Iterator[Start]:
             return machine
 
         yield make
+
+
+def name_of(test: str) -> str:
+    """What a test's machine is called: its own name as far as a host's name allows, so that each keeps its journal."""
+    return re.sub("[^a-z0-9]+", "-", test.removeprefix("test_").lower())[:60].strip("-")
 
 
 @pytest.fixture

@@ -18,9 +18,11 @@ def await_exactly_once(station: Station) -> int:
     station.machine.run("systemctl", "stop", COUNTING)
     answered = {(life, int(word)) for life, word in station.book() if word != "start"}
     lives = [life for life, word in station.book() if word == "start"]
-    until(lambda: not missing(station, answered), limit=ARRIVAL_LIMIT, what="all that was answered arrives")
+    received = until(
+        lambda: arrived_with(station, answered), limit=ARRIVAL_LIMIT, what="all that was answered arrives"
+    )
 
-    wrong = faults(answered, lives, arrived(station))
+    wrong = faults(answered, lives, received)
     assert not wrong, wrong
     return len(answered)
 
@@ -41,6 +43,7 @@ def arrived(station: Station) -> list[Counted]:
     return [(str(body["life"]), int(body["number"])) for body in bodies]
 
 
-def missing(station: Station, answered: set[Counted]) -> list[Counted]:
-    """Which of these the server does not have (yet)."""
-    return sorted(answered - set(arrived(station)))
+def arrived_with(station: Station, answered: set[Counted]) -> list[Counted]:
+    """What has arrived, once these have; else nothing."""
+    received = arrived(station)
+    return received if answered <= set(received) else []

@@ -2,9 +2,11 @@
 One Debian in a container: boots, runs commands, is shut down, or loses its power.
 
 The container is systemd's own (systemd-nspawn), without a network but its loopback, and unknown to the computer's service
-manager. Each has a control group of its own, so that several can run side by side. When this process dies, so do they.
+manager. Each has a control group of its own, so that several can run side by side, those of other work trees too. When this
+process dies, so do they.
 """
 
+import hashlib
 import os
 import subprocess
 import time
@@ -14,9 +16,10 @@ from typing import IO
 
 from .polling import until
 
-BOOT_LIMIT = 60.0
-STOP_LIMIT = 60.0
-COMMAND_LIMIT = 120.0
+BOOT_LIMIT = 300.0
+STOP_LIMIT = 180.0
+COMMAND_LIMIT = 300.0
+"""Seconds after which it hangs; a slow and busy computer is far from them."""
 REBOOT_STATUS = 133
 """How nspawn ends when the system inside asks for a reboot and nobody else restarts it."""
 
@@ -44,6 +47,7 @@ class Machine:
         self.root = root
         self.name = name
         self._log = log
+        self._unique = f"fp-{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]}"
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
         self._options: tuple[str, ...] = ()
@@ -72,7 +76,7 @@ class Machine:
     def cut_power(self) -> None:
         """All processes end at this instant, none gets a word."""
         if self._nspawn is not None:
-            os.kill(self._leader, 9)
+            self._kill()
             self._await_end()
 
     @property
@@ -113,8 +117,8 @@ class Machine:
         """Run lines of shell inside without booting, with the network of this computer."""
         assert self._nspawn is None, f"{self.name} runs already"
         settings = tuple(f"--setenv={name}={value}" for name, value in ENVIRONMENT.items())
-        options = ("--resolv-conf=copy-host", *settings, f"--directory={self.root}", f"--machine={self.name}")
-        command = [*_NSPAWN, *options, "sh", "-e", "-c", script]
+        options = ("--resolv-conf=copy-host", *settings)
+        command = [*_NSPAWN, *options, *self._itself(), "sh", "-e", "-c", script]
         ran = self._in_group(command, limit)
         return _checked(ran, (script,))
 
@@ -124,8 +128,11 @@ class Machine:
 
     # inside
 
+    def _itself(self) -> tuple[str, ...]:
+        return f"--directory={self.root}", f"--machine={self._unique}", f"--hostname={self.name}"
+
     def _spawn(self, options: tuple[str, ...], log: IO[bytes]) -> subprocess.Popen[bytes]:
-        command = [*_NSPAWN, *options, f"--directory={self.root}", f"--machine={self.name}"]
+        command = [*_NSPAWN, *options, *self._itself()]
         return subprocess.Popen(
             _grouped(["setpriv", "--pdeathsig", "KILL", *command]),
             stdin=subprocess.DEVNULL,
@@ -171,16 +178,26 @@ class Machine:
         try:
             status = self._nspawn.wait(STOP_LIMIT)
         except subprocess.TimeoutExpired:
-            os.kill(self._leader, 9)
+            self._kill()
             self._nspawn.wait(STOP_LIMIT)
             raise AssertionError(f"{self.name} did not shut down within {STOP_LIMIT:g} s") from None
         finally:
-            self._nspawn = None
+            self._nspawn, self._leader = None, 0
         self._remove_groups()
         return status
 
+    def _kill(self) -> None:
+        """The first process inside; nspawn itself as long as there is none. Whoever has ended already is left alone."""
+        assert self._nspawn is not None
+        if self._nspawn.poll() is not None:
+            return
+        if self._leader:
+            os.kill(self._leader, 9)
+        else:
+            self._nspawn.kill()
+
     def _groups(self) -> list[Path]:
-        return [hierarchy / f"fieldpost-{self.name}" for hierarchy in _hierarchies()]
+        return [hierarchy / self._unique for hierarchy in _hierarchies()]
 
     def _make_groups(self) -> Mapping[str, str]:
         for group in self._groups():

@@ -106,7 +106,7 @@ def bring(machine: Machine, packages: Packages, folder: str = FOLDER) -> None:
 def install_by_readme(machine: Machine, readme: Path, blocks: tuple[str, ...] = INSTALL_BLOCKS) -> None:
     """Run what the README says, on a machine that runs."""
     for block in blocks:
-        machine.shell(f"cd {FOLDER}\n{commands(readme, block)}", limit=300)
+        machine.shell(f"cd {FOLDER}\n{commands(readme, block)}", limit=600)
 
 
 def _install_dependencies(machine: Machine, packages: Packages) -> None:

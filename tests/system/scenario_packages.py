@@ -11,11 +11,24 @@ from .machine import Machine
 from .packages import Builds, Packages
 from .polling import until
 from .roots import FOLDER, bring, install_by_readme
-from .station import BROKER, COUNTING, DATABASE, MONITORS, SCRIPTS, SERVER, STORE, TARGET, Station
+from .station import (
+    ARRIVAL_LIMIT,
+    BROKER,
+    COUNTING,
+    DATABASE,
+    MONITORS,
+    SCRIPTS,
+    SERVER,
+    STORE,
+    TARGET,
+    Station,
+)
 
 OURS = ("fieldpost-agent", "fieldpost-server")
 UPGRADE = f"apt-get install --quiet --option=Dpkg::Options::=--force-confold {FOLDER}/python3-fieldpost_*.deb {FOLDER}/fieldpost-agent_*.deb {FOLDER}/fieldpost-server_*.deb"
 AGENT_UPGRADE = UPGRADE.replace("apt-get install", "apt-get install --option=Dpkg::Use-Pty=0")
+UPGRADE_LIMIT = 600
+"""Seconds."""
 
 
 def test_an_upgrade_keeps_the_store(station: Station, builds: Builds) -> None:
@@ -95,14 +108,14 @@ def test_the_agent_upgrades_itself(station: Station, builds: Builds) -> None:
     before = station.pid_of(BROKER)
 
     number = station.start_script(
-        f"export DEBIAN_FRONTEND=noninteractive\n{AGENT_UPGRADE}", **{"time-limit": 200}
+        f"export DEBIAN_FRONTEND=noninteractive\n{AGENT_UPGRADE}", **{"time-limit": UPGRADE_LIMIT}
     )
-    operation = station.await_result(number, limit=200)
+    operation = station.await_result(number, limit=UPGRADE_LIMIT)
 
     assert operation["status"] == "succeeded", operation["result-text"]
     assert versions(station) == {builds.next.version}
     assert station.machine.say("dpkg", "--audit") == ""
-    until(lambda: station.pid_of(BROKER) not in (0, before), limit=60, what="the new broker runs")
+    until(lambda: station.pid_of(BROKER) not in (0, before), limit=ARRIVAL_LIMIT, what="the new broker runs")
     station.await_active(BROKER, MONITORS, COUNTING, SCRIPTS, SERVER)
     station.await_count(50)
     assert await_exactly_once(station) > 50
@@ -122,14 +135,14 @@ def station_with(machine: Machine, packages: Packages) -> Station:
 def upgrade(station: Station, packages: Packages) -> None:
     """Install another version over the one that is there, or a first one, as an administrator would."""
     bring(station.machine, packages)
-    station.machine.shell(UPGRADE, limit=300)
+    station.machine.shell(UPGRADE, limit=UPGRADE_LIMIT)
 
 
 def downgrade(station: Station, packages: Packages) -> str:
     """Install an older version; what apt and dpkg say. It may be refused here already."""
     bring(station.machine, packages)
     ran = station.machine.shell(
-        UPGRADE.replace("install", "install --allow-downgrades", 1), check=False, limit=300
+        UPGRADE.replace("install", "install --allow-downgrades", 1), check=False, limit=UPGRADE_LIMIT
     )
     return ran.stdout + ran.stderr
 

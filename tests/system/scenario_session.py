@@ -10,8 +10,8 @@ from .station import BROKER, COUNTING, MONITORS, SERVER, Station
 
 RARELY = '[exchange]\ninterval = "1 h"\nurgent-interval = "1 h"\n'
 """By the clock alone nothing would move while a test runs."""
-AT_ONCE = 10.0
-"""Seconds from asking for a script to its result; a machine that is busy with other tests takes some."""
+AT_ONCE = 60.0
+"""Seconds from asking for a script to its result: far from the hour, whatever else the computer does."""
 
 TLS_INSIDE_AGENT = '[server]\nurl = "http://127.0.0.1:8080/message-system"\n'
 TLS_INSIDE_SERVER = '[session]\ncertificate-file = "/etc/fieldpost/server.pem"\nkey-file = "tls-key"\n'
@@ -36,7 +36,7 @@ def test_an_operation_arrives_at_once(station: Station, capsys: pytest.CaptureFi
     station.machine.run("systemctl", "restart", BROKER)
     station.await_session()
 
-    operation = station.await_result(station.start_script("echo here"), limit=2 * AT_ONCE)
+    operation = station.await_result(station.start_script("echo here"), limit=AT_ONCE)
 
     took = operation["finished"] - operation["created"]
     with capsys.disabled():
@@ -49,14 +49,13 @@ def test_the_server_asks_while_things_run(station: Station) -> None:
     """A plugin's process answers, and what a script writes is seen before it ends."""
     station.allow_scripts()
     station.await_session()
+    station.await_count(1)
 
     asked = {"command": "ping-plugin", "plugin": "counting"}
     answer = station.ask("POST", f"computers/{station.computer()}/ask", asked)
     number = station.start_script("echo begun\nexec sleep 100")
     written = f"operations/{number}/output?after=0&wait=5"
-    until(
-        lambda: station.ask("GET", written)["output"], limit=AT_ONCE * 3, what="the script's words are seen"
-    )
+    until(lambda: station.ask("GET", written)["output"], limit=AT_ONCE, what="the script's words are seen")
 
     assert answer["values"] == [{"plugin": "counting"}]
     assert station.ask("GET", written)["output"] == "begun\n"

@@ -14,7 +14,7 @@ def ask(method: str, path: str, body: str | None = None) -> Any:  # Any: JSON
     """One answer."""
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     request = Request(BASE + path, method=method, headers=headers, data=body.encode() if body else None)
-    with urlopen(request, timeout=20) as answer:
+    with urlopen(request, timeout=120) as answer:
         return json.load(answer)
 
 
