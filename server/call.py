@@ -6,6 +6,7 @@ from typing import Any
 from attrs import field, frozen
 from twisted.web.http_headers import Headers
 
+from ..runtime.session.later import Moment
 from .errors import Refused
 
 JSON_TYPE = "application/json"
@@ -22,6 +23,8 @@ class Call:
     body: bytes = b""
     peer: str = "unknown"
     """Address of the other end, for the log."""
+    gone: Moment[None] = field(factory=Moment, eq=False, repr=False)
+    """When the client hangs up without waiting for the answer."""
 
     def header(self, name: str) -> str | None:
         """The last value of a header, without the space around it; octets beyond ASCII read as Latin-1."""

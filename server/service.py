@@ -97,6 +97,7 @@ class ServerService(Service):
         if self._endpoint is not None:
             await self._endpoint.drain()
         if self._server is not None:
+            self._server.registry.stop()
             self._server.outputs.stop()
             await self._server.commits.stop()
         for thread in self._threads:

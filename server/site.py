@@ -28,6 +28,7 @@ from twisted.web.iweb import INonQueuedRequestFactory
 from zope.interface import implementer, provider
 
 from ..runtime.doors import returns_deferred
+from ..runtime.session.later import Moment
 from ..wire.http import MAX_EXCHANGE_OCTETS
 from .call import Answer, Call, refusal_answer
 from .errors import Refused
@@ -207,7 +208,7 @@ class Request(http.Request):
         self._reserved = 0
         self._dropped = 0
         self._turned_away = False
-        self._gone = False
+        self._gone: Moment[None] = Moment()
 
     def take_too_long(self) -> None:
         """The deadline has passed."""
@@ -256,8 +257,8 @@ class Request(http.Request):
 
     def connectionLost(self, reason: Failure) -> None:
         """The client is gone."""
-        self._gone = True
         self._release()
+        self._gone.happen(None)
         super().connectionLost(reason)
 
     # inside
@@ -266,7 +267,7 @@ class Request(http.Request):
     async def _serve(self) -> None:
         answer = await self._site.front.answer(self._call())
         self._release()
-        if not self._gone:
+        if not self._gone.is_over:
             self._write(answer)
             self.finish()
 
@@ -280,6 +281,7 @@ class Request(http.Request):
             headers=self.requestHeaders,
             body=body,
             peer=_peer_of(self.client),
+            gone=self._gone,
         )
 
     def _write(self, answer: Answer, *, close: bool = False) -> None:

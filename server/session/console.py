@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+from attrs import frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from ...runtime.session.errors import CallCancelled, CommandFailed, SessionLost
-from ...wire.errors import Malformed
+from ...runtime.session.errors import CallCancelled, CommandFailed, SessionLost, TooManyCalls
+from ...wire.errors import LocalProtocolError, Malformed
 from ..api import ROOT, find_operation, known_computer_txn, number_of
 from ..call import Answer, Call, json_answer
 from ..commits import Commits
@@ -21,6 +23,7 @@ from .kept import KeptText
 from .output import TAIL, Callee, Outputs
 from .registry import EXCHANGE_NOW, Registry
 
+T = TypeVar("T")
 PING_PLUGIN = "ping-plugin"
 MEMBERS: Mapping[str, tuple[str, ...]] = {
     EXCHANGE_NOW: (),
@@ -30,7 +33,7 @@ MEMBERS: Mapping[str, tuple[str, ...]] = {
 """What goes with each command that a computer answers."""
 DEFAULT_TIMEOUT = 10
 MOST_SECONDS = 50
-"""Proxies cut a request that is not answered for a minute."""
+"""In all, with waiting: proxies cut a request that is not answered for a minute."""
 MOST_OUTPUT = 1024 * 1024
 _OVER = ("succeeded", "failed")
 
@@ -66,40 +69,41 @@ class Console:
     async def _ask(self, call: Call, number_text: str) -> Answer:
         parameters(call, {})
         computer_id = number_of(number_text, "computer")
-        body = json_body(call, {"command": str, "plugin": str, "operation": int, "log": int, "timeout": int})
-        command, timeout = _command_of(body), body.pop("timeout", DEFAULT_TIMEOUT)
-        if not 1 <= timeout <= MOST_SECONDS:
-            raise Malformed(f"`timeout` must be from 1 to {MOST_SECONDS} seconds")
+        numbers = dict.fromkeys(("operation", "log", "timeout", "wait"), int)
+        body = json_body(call, {"command": str, "plugin": str, **numbers})
+        asked = _asked_by(body)
         await self._commits.run(partial(known_computer_txn, computer_id=computer_id))
-        callee = self._callee(computer_id)
+        callee = await _unless_gone(call, self._registry.wait_for(computer_id, asked.wait))
         if callee is None:
-            raise _not_connected(computer_id)
+            raise _not_connected(computer_id, asked.wait)
         told = KeptText(MOST_OUTPUT)
-        values = await self._answered(callee, command, body, timeout, told)
-        self.log.info("computer {computer}: {command}", computer=computer_id, command=command)
+        values = await self._answered(call, callee, asked, told)
+        self.log.info("computer {computer}: {command}", computer=computer_id, command=asked.command)
         return json_answer({"values": [to_json(_readable(value)) for value in values], "output": told.text})
 
     def _callee(self, computer_id: int) -> Callee | None:
         entry = self._registry.find(computer_id)
         return None if entry is None else entry.line
 
-    async def _answered(
-        self, callee: Callee, command: str, body: dict[str, Any], timeout: int, told: KeptText
-    ) -> list[Any]:
-        args = {name: value for name, value in body.items() if name != "command"}
-        asking = callee.call(command, args, on_output=told.add)
-        timer = self._clock.callLater(timeout, asking.cancel)
+    async def _answered(self, call: Call, callee: Callee, asked: "_Asked", told: KeptText) -> list[Any]:
+        asking = callee.call(asked.command, asked.args, on_output=told.add)
+        timer = self._clock.callLater(asked.timeout, asking.cancel)
         try:
-            return list(await asking)
+            values = await _unless_gone(call, asking)
+            return list(values)
         except CallCancelled:
-            if command == TAIL:
+            if asked.command == TAIL:
                 return []
-            cause = f"the computer has not answered {command} within {timeout} seconds"
+            cause = f"the computer has not answered {asked.command} within {asked.timeout} seconds"
             raise Refused(504, cause, "try again, with a longer `timeout`") from None
         except SessionLost as lost:
             raise Refused(504, f"the session ended before the answer: {lost}", "try again soon") from None
         except CommandFailed as failed:
             raise Refused(502, f"{failed}"[:1_000], "see what the computer's log says of it") from None
+        except TooManyCalls as many:
+            raise Refused(503, f"the computer is being asked enough: {many}", "try again soon") from None
+        except LocalProtocolError as error:
+            raise Malformed(f"no computer could read this: {error}") from None
         finally:
             if timer.active():
                 timer.cancel()
@@ -144,6 +148,35 @@ class Console:
         return json_answer({"topic": topic, "seq": seq})
 
 
+@frozen(kw_only=True)
+class _Asked:
+    """What a body asks. Any: whatever travels."""
+
+    command: str
+    args: dict[str, Any]
+    wait: int
+    timeout: int
+
+
+def _asked_by(body: dict[str, Any]) -> _Asked:
+    """Raises Malformed."""
+    wait, timeout = body.pop("wait", 0), body.pop("timeout", DEFAULT_TIMEOUT)
+    command = _command_of(body)
+    if not 1 <= timeout <= MOST_SECONDS:
+        raise Malformed(f"`timeout` must be from 1 to {MOST_SECONDS} seconds")
+    if not 0 <= wait <= MOST_SECONDS - timeout:
+        text = f"`wait` must be at least 0, and with `timeout` ({timeout}) at most {MOST_SECONDS} seconds"
+        raise Malformed(text)
+    args = {name: value for name, value in body.items() if name != "command"}
+    return _Asked(command=command, args=args, wait=wait, timeout=timeout)
+
+
+def _unless_gone(call: Call, doing: "Deferred[T]") -> "Deferred[T]":
+    """The same, which is taken back when the client hangs up."""
+    call.gone.when().addCallback(lambda _: doing.cancel())
+    return doing
+
+
 def _readable(value: Any) -> Any:
     """Octets that are text become text: names travel as octets in a session. Any: whatever travels."""
     if isinstance(value, dict):
@@ -164,7 +197,7 @@ def _command_of(body: dict[str, Any]) -> str:
     if command not in MEMBERS:
         raise Malformed(f"`command` must be one of {', '.join(MEMBERS)}")
     for name in body:
-        if name not in ("command", "timeout", *MEMBERS[command]):
+        if name not in ("command", *MEMBERS[command]):
             raise Malformed(f"`{name}` does not go with the command {command}")
     given = [name for name in MEMBERS[command] if name in body]
     if MEMBERS[command] and len(given) != 1:
@@ -172,9 +205,9 @@ def _command_of(body: dict[str, Any]) -> str:
     return command
 
 
-def _not_connected(computer_id: int) -> Refused:
-    return Refused(
-        409,
-        f"computer {computer_id} has no session now",
-        f"queue an operation for it instead (POST {ROOT}/operations), or wait until it is connected",
+def _not_connected(computer_id: int, waited: int) -> Refused:
+    when = f"had no session within {waited} seconds" if waited else "has no session now"
+    next_step = (
+        f"queue an operation for it instead (POST {ROOT}/operations), or `wait` longer for its session"
     )
+    return Refused(409, f"computer {computer_id} {when}", next_step)

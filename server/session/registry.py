@@ -12,13 +12,14 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from ...wire.session.duplicates import Accept, CloneWatch, Live, Offer, Probe, Reject, after_probe, judge
 from ...wire.session.identity import AGENT
 from ..commits import Commits
+from .awaited import Awaited
 from .output import Callee
 from .records import forget_twins_txn, next_sequence_txn, note_twins_txn
 
@@ -96,6 +97,7 @@ class Registry:
         self._locks: dict[int, DeferredLock] = {}
         self._strangers: dict[Line, int | None] = {}
         self._waiting: Counter[int] = Counter()
+        self._awaited = Awaited(clock=clock)
         self.incarnation = incarnation
 
     def __len__(self) -> int:
@@ -104,6 +106,21 @@ class Registry:
     def find(self, computer_id: int) -> Entry | None:
         """The live session of a computer."""
         return self._live.get(computer_id)
+
+    def wait_for(self, computer_id: int, seconds: float) -> "Deferred[Callee | None]":
+        """
+        The live session of a computer, or its next within so many seconds; None without one in time.
+
+        Raises Refused when too many wait.
+        """
+        entry = self._live.get(computer_id)
+        if entry is None and seconds:
+            return self._awaited.wait(computer_id, seconds)
+        return succeed(None if entry is None else entry.line)
+
+    def stop(self) -> None:
+        """Nobody comes any more: let nobody wait."""
+        self._awaited.stop()
 
     def reachable(self) -> set[int]:
         """The computers that hear of topics now: those with a session, and those that wait by POST."""
@@ -169,6 +186,7 @@ class Registry:
         if is_gone():
             return None
         self._clones.accepted(name, offer.incarnation, now)
+        self._awaited.come(computer_id, line)
         entry = Entry(
             computer=computer_id,
             line=line,

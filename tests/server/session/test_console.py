@@ -7,9 +7,10 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 
-from fieldpost.runtime.session.errors import CallCancelled, CommandFailed, SessionLost
+from fieldpost.runtime.session.errors import CallCancelled, CommandFailed, SessionLost, TooManyCalls
 from fieldpost.server.session.console import Console
 from fieldpost.server.session.registry import Entry
+from fieldpost.wire.errors import LocalProtocolError
 from fieldpost.wire.session.duplicates import Offer
 from tests.server.wired import TOKEN, Reply, WiredServer, read_reply, request_octets
 
@@ -153,6 +154,23 @@ def test_refused(place: Place) -> None:
 
     assert reply_in(transport).status == 502
     assert "there is no plugin x" in reply_in(transport).json["error"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "part"),
+    [
+        (TooManyCalls("1000 calls wait for their turn already"), 503, "being asked enough: 1000 calls"),
+        (LocalProtocolError("an integer beyond 64 bits"), 400, "no computer could read this"),
+    ],
+)
+def test_not_asked(place: Place, error: Exception, status: int, part: str) -> None:
+    """What does not leave, because too much is asked or it does not travel, is told with its cause."""
+    transport = place.ask("/computers/1/ask", {"command": "tail", "log": 2**80})
+
+    place.computer.answer.errback(error)
+
+    assert reply_in(transport).status == status
+    assert part in reply_in(transport).json["error"]
 
 
 def test_tail_of_the_log(place: Place) -> None:
