@@ -63,6 +63,11 @@ class _Ear:
     is_busy: bool = False
     is_gone: bool = False
 
+    def compare(self, newest: Notice | None) -> None:
+        """A lower number is a server's that counts anew: news all the same, and nobody knows what was missed before it."""
+        if newest is not None and self.since is not None and self.since > newest.seq:
+            self.since, self.is_gap = None, True
+
 
 @define(eq=False)
 class _Topic:
@@ -95,6 +100,7 @@ class TopicRelay:
             found = self._topics[topic] = _Topic()
             found.upstream = self._upstream(topic, lambda heard: self._heard(topic, heard))
         ear = _Ear(listener, since)
+        ear.compare(found.newest)
         found.ears.append(ear)
         self._attend(found, ear)
         return lambda: self._forget(topic, ear)
@@ -106,9 +112,7 @@ class TopicRelay:
         found.newest = Notice(topic=topic, seq=heard.seq, value=heard.value, gap=False)
         for ear in tuple(found.ears):
             ear.is_gap = ear.is_gap or bool(heard.gap)
-            # A lower number is a server's that counts anew, and news all the same.
-            if ear.since is not None and ear.since > heard.seq:
-                ear.since = None
+            ear.compare(found.newest)
             self._attend(found, ear)
 
     def _attend(self, topic: _Topic, ear: _Ear) -> None:

@@ -6,7 +6,8 @@ the topic was heard before; where sessions cannot be had, `wait_args` and `heard
 The handlers cannot tell the difference (spec/wire.md N19, N23). Of a handler it is promised:
 
 - it is called with the newest of what is new, in order, and not again before it is through: until the Deferred or
-  coroutine that it gave is done;
+  coroutine that it gave is done. So one that is told of a `gap`, and puts in order what builds on the topic, hears the
+  newest of what came meanwhile when it has done so, and not before (Z27);
 - it may hear of the same thing twice, and of two things at once: what it is told is how things stand, not what happened;
 - what it raises is logged, and it will hear of the next thing all the same;
 - it hears nothing of lost sessions, closed servers and renewals.
@@ -181,11 +182,11 @@ class Subscription:
         if notification.topic != self.topic:
             raise Malformed(f"it is about `{notification.topic}`")
         if not self._is_over and self._listening.hear(notification):
-            self.serve()
+            self._serve()
 
-    def serve(self) -> None:
+    def _serve(self) -> None:
         """Let the handler see what there is, unless it is at work."""
-        while not self._is_over and not self._owner.is_held:
+        while not self._is_over:
             notification = self._listening.take()
             if notification is None or self._is_working_on(notification):
                 return
@@ -209,7 +210,7 @@ class Subscription:
 
     def _worked(self, _: object) -> None:
         self._listening.done()
-        self.serve()
+        self._serve()
 
 
 class Subscriptions:
@@ -223,7 +224,6 @@ class Subscriptions:
             self.log = log
         self.publisher: Publisher | None = None
         """Whoever is asked now."""
-        self.is_held = False
         self._all: list[Subscription] = []
 
     def subscribe(self, topic: str, handler: OnNotification) -> Subscription:
@@ -250,16 +250,6 @@ class Subscriptions:
         self.publisher = None
         for subscription in tuple(self._all):
             subscription.stop()
-
-    def hold(self) -> None:
-        """Call no handler until `release`: things are being put in order that they build on (Z27)."""
-        self.is_held = True
-
-    def release(self) -> None:
-        """Let the handlers see what has been heard meanwhile, in the order in which they subscribed."""
-        self.is_held = False
-        for subscription in tuple(self._all):
-            subscription.serve()
 
     def wait_args(self, seconds: float = MAX_WAIT) -> Map | None:
         """What to ask `wait` where no session can be had; None when nobody wants to hear of anything."""

@@ -68,8 +68,8 @@ class SocketTestCase(SynchronousTestCase):
         self.endpoint.settle()
         return subscribed
 
-    def notify(self, seq: int, value: Any = None) -> None:
-        self.socket.upstream.notify("weather", seq, value)
+    def notify(self, seq: int, value: Any = None, *, gap: bool = False) -> None:
+        self.socket.upstream.notify("weather", seq, value, gap=gap)
         self.endpoint.settle()
 
     @property
@@ -103,6 +103,36 @@ class TopicTests(SocketTestCase):
         self.endpoint.settle()
 
         assert self.seqs == [1, 3]
+
+    @pytest.mark.conformance("Z27")
+    def test_gap(self) -> None:
+        """While the plugin makes up for what it may have missed nothing of the topic comes; then the newest."""
+        self.subscribe(self.hear)
+        self.notify(4, gap=True)
+        for seq in (5, 6):
+            self.notify(seq)
+        assert [(heard.seq, heard.gap) for heard in self.heard] == [(4, True)]
+
+        self.done[0].callback(None)
+        self.endpoint.settle()
+
+        assert [(heard.seq, heard.gap) for heard in self.heard[1:]] == [(6, False)]
+
+    @pytest.mark.conformance("N16", "N19")
+    def test_lost_while_it_made_up_for_a_gap(self) -> None:
+        """A server that counts anew is heard over the next connection, and as a gap again: nothing was made up for."""
+        other = self.socket.greeted("load", instance="other")
+        other.call("subscribe", Subscribe(plugin="load", topic="weather"))
+        self.subscribe(self.hear)
+        self.notify(40)
+        self.done[0].callback(None)
+        self.endpoint.settle()
+        self.notify(0, gap=True)
+        self.endpoint.leave()
+
+        self.endpoint.come_back()
+
+        assert [(heard.seq, heard.gap) for heard in self.heard] == [(40, False), (0, True), (0, True)]
 
     @pytest.mark.conformance("N19")
     def test_reconnected(self) -> None:

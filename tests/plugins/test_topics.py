@@ -67,6 +67,29 @@ def test_a_slow_handler_delays_its_own_topic_alone(run: PluginRun[Listener]) -> 
     assert not second.called
 
 
+@pytest.mark.conformance("Z27")
+def test_what_is_notified_while_a_handler_looks_at_the_whole(run: PluginRun[Listener]) -> None:
+    """A handler that makes up for a gap, which takes a while, hears of the next thing when it has done so."""
+    looking: Deferred[None] = Deferred()
+
+    async def look(notification: Notification) -> None:
+        if notification.gap:
+            await looking
+            await run.plugin.send({"type": "whole"})
+        else:
+            await run.plugin.send({"type": "part"})
+
+    run.plugin.behave = look
+    run.broker.notify("weather", "anything", gap=True)
+    run.broker.notify("weather", "rain")
+    assert (run.plugin.heard, run.messages) == (["anything"], [])
+
+    looking.callback(None)
+
+    assert run.plugin.heard == ["anything", "rain"]
+    assert [message["type"] for message in run.messages] == ["whole", "part"]
+
+
 @pytest.mark.conformance("N20")
 def test_a_handler_that_raises_is_logged_and_hears_on(run: PluginRun[Listener]) -> None:
     """With the plugin's name."""

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from fieldpost.broker.schedule import Urgency
+from fieldpost.broker.bus import EXCHANGE_DUE
+from fieldpost.broker.schedule import Good, Urgency
 from fieldpost.broker.session.waking import MESSAGES, Waking
 from fieldpost.wire.session.subscription import Notification
+from tests.broker.test_timetable import Told
 
 
 class Heard:
@@ -44,3 +46,30 @@ def test_each_notification(value: Any, gap: bool, asks: bool) -> None:
     heard.handlers[MESSAGES](Notification(topic=MESSAGES, seq=1, value=value, gap=gap))
 
     assert heard.asked == ([Urgency.CALLED] if asks else [])
+
+
+def due(told: Told) -> int:
+    """How many exchanges have begun."""
+    return [name for name, _ in told.told].count(EXCHANGE_DUE)
+
+
+@pytest.mark.conformance("Z27")
+@pytest.mark.parametrize("notified", [0, 1, 5])
+def test_what_is_notified_during_the_exchange_that_a_gap_asked_for(notified: int) -> None:
+    """It is remembered to the exchange's end, and one exchange more fetches it, however often it was said."""
+    told, heard = Told(), Heard()
+    subscriptions: Any = heard
+    Waking(subscriptions=subscriptions, timetable=told.timetable)
+    hear = heard.handlers[MESSAGES]
+    told.timetable.start()
+    hear(Notification(topic=MESSAGES, seq=0, value=None, gap=True))
+    told.clock.advance(1)
+
+    for number in range(notified):
+        hear(Notification(topic=MESSAGES, seq=number + 1, value={"pending": number + 1}))
+    told.clock.advance(1)
+    assert due(told) == 1  # it is still under way
+    told.timetable.finish(Good())
+    told.clock.advance(1)
+
+    assert due(told) == (2 if notified else 1)

@@ -190,22 +190,70 @@ def test_a_handler_at_work_delays_only_its_own_topic() -> None:
     assert world.values() == ["a", "c"]
 
 
+class Orderly:
+    """A handler that looks at the whole when it is told of a gap, for as long as the test says; of either colour."""
+
+    def __init__(self, *, is_coroutine: bool) -> None:
+        self.heard: list[Any] = []
+        self.looking: Deferred[None] = Deferred()
+        self._is_coroutine = is_coroutine
+
+    def __call__(self, notification: Notification) -> Any:
+        self.heard.append((notification.value, notification.gap))
+        if not notification.gap:
+            return None
+        return self._look() if self._is_coroutine else self.looking
+
+    async def _look(self) -> None:
+        await self.looking
+
+
 @pytest.mark.conformance("Z27")
-def test_notifications_are_held_while_things_are_put_in_order() -> None:
-    """While handlers are held nothing is lost; when they are let go they see how things stand, in order."""
-    world = World()
-    world.subscriptions.subscribe("messages", world.heard.append)
+@pytest.mark.parametrize("is_coroutine", [False, True])
+def test_notifications_are_held_while_things_are_put_in_order(is_coroutine: bool) -> None:
+    """What a topic hears while its handler looks at the whole, over whichever session, waits; then it sees the newest."""
+    world, handler = World(), Orderly(is_coroutine=is_coroutine)
+    world.subscriptions.subscribe("messages", handler)
     world.subscriptions.subscribe("operations", world.heard.append)
     world.connect()
-    world.subscriptions.hold()
-    world.publish("o1", topic="operations")
+    world.publish("old", 40)
+    world.lose()
+    world.topics = Topics(clock=world.clock)
+    world.connect()
+    told = [("old", False), (None, True)]
+    assert handler.heard == told
+
     world.publish("m1")
+    world.publish("o1", topic="operations")
+    world.lose()
+    world.connect()
     world.publish("m2")
-    assert world.heard == []
+    assert handler.heard == told
+    assert world.values() == ["o1"]
 
-    world.subscriptions.release()
+    handler.looking.callback(None)
+    world.publish("m3")
 
-    assert world.values() == ["m2", "o1"]
+    assert handler.heard == [*told, ("m2", False), ("m3", False)]
+
+
+@pytest.mark.conformance("Z27")
+def test_a_gap_that_is_found_while_things_are_put_in_order() -> None:
+    """It is not lost between what is held: the handler looks once more, and is told so with the newest."""
+    world, handler = World(), Orderly(is_coroutine=False)
+    world.subscriptions.subscribe("messages", handler)
+    world.connect()
+    for number in (40, 30):
+        world.publish(number, number)
+        world.lose()
+        world.topics = Topics(clock=world.clock)
+        world.connect()
+    world.publish("new")
+
+    first, handler.looking = handler.looking, Deferred()
+    first.callback(None)
+
+    assert handler.heard == [(40, False), (None, True), ("new", True)]
 
 
 def test_nothing_is_handled_after_a_cancel_from_within() -> None:
