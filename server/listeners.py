@@ -3,17 +3,19 @@
 import errno
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IListeningPort,
+    IOpenSSLContextFactory,
     IProtocolFactory,
     IStreamServerEndpoint,
 )
@@ -50,12 +52,40 @@ def _text(name: str | bytes | None) -> str:
     return os.fsdecode(name) if name is not None else "?"
 
 
-def parse_endpoint(reactor: Any, words: str) -> IStreamServerEndpoint:
+Prepare = Callable[[SSL.Context], None]
+"""Told of the TLS of an endpoint before that listens; may raise StartFailed."""
+
+
+class _PreparingReactor:
+    """
+    Listens as a reactor does, TLS prepared before.
+
+    Of all that makes an endpoint from words, the reactor is the one thing that we hand in.
+    """
+
+    def __init__(self, reactor: Any, prepare: Prepare) -> None:
+        self._reactor = reactor
+        self._prepare = prepare
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenSSL(
+        self, port: int, factory: IProtocolFactory, contextFactory: IOpenSSLContextFactory, **more: Any
+    ) -> Any:
+        """See IReactorSSL. The factory has one context, which it makes when it is first asked."""
+        self._prepare(contextFactory.getContext())
+        return self._reactor.listenSSL(port, factory, contextFactory=contextFactory, **more)
+
+
+def parse_endpoint(reactor: Any, words: str, prepare: Prepare | None = None) -> IStreamServerEndpoint:
     """
     The endpoint of a string such as `ssl:port=8443:privateKey=key.pem:certKey=cert.pem`.
 
     Raises StartFailed.
     """
+    if prepare is not None:
+        reactor = _PreparingReactor(reactor, prepare)
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, words)
         return endpoint
@@ -68,12 +98,15 @@ def parse_endpoint(reactor: Any, words: str) -> IStreamServerEndpoint:
 
 
 class Listeners:
-    """All of the server's ports."""
+    """All of the server's ports; `prepare` is told of the TLS of those that have it."""
 
     log = Logger()
 
-    def __init__(self, *, reactor: Any, endpoints: Sequence[str], state_dir: Path) -> None:
+    def __init__(
+        self, *, reactor: Any, endpoints: Sequence[str], state_dir: Path, prepare: Prepare | None = None
+    ) -> None:
         self._reactor = reactor
+        self._prepare = prepare
         self._endpoints = endpoints
         self._ports_file = state_dir / PORTS_FILE
         self._open: list[Listener] = []
@@ -86,7 +119,9 @@ class Listeners:
         """
         try:
             self._ports_file.unlink(missing_ok=True)
-            parsed = [(words, parse_endpoint(self._reactor, words)) for words in self._endpoints]
+            parsed = [
+                (words, parse_endpoint(self._reactor, words, self._prepare)) for words in self._endpoints
+            ]
             for words, endpoint in parsed:
                 self._open.append(Listener(endpoint=words, port=await _listen(words, endpoint, factory)))
             self._announce()
@@ -126,7 +161,7 @@ class Listeners:
 async def _listen(words: str, endpoint: IStreamServerEndpoint, factory: IProtocolFactory) -> IListeningPort:
     try:
         return await endpoint.listen(factory)
-    except (CannotListenError, OSError, OverflowError, ValueError) as error:
+    except (CannotListenError, OSError, OverflowError, ValueError, SSL.Error) as error:
         cause = error.socketError if isinstance(error, CannotListenError) else error
         number = cause.errno if isinstance(cause, OSError) else None
         reason = os.strerror(number).lower() if number else str(cause)

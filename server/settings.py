@@ -83,10 +83,6 @@ class SessionSection:
     def __attrs_post_init__(self) -> None:
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("give both of `certificate-file` and `key-file`, or neither")
-        if self.client_ca_file is not None and self.certificate_file is None:
-            raise ValueError(
-                "`client-ca-file` goes with `certificate-file`: clients show theirs in the TLS inside a session"
-            )
 
 
 @frozen(kw_only=True)
@@ -121,7 +117,19 @@ class ServerSettings:
             raise ValueError("no computer could register: write an [account.NAME] section")
         if self.limits.all_bodies < self.intake.max_octets:
             raise ValueError("`limits.all-bodies` must be at least `intake.max-octets`")
+        if self.session.client_ca_file is not None and not self._has_tls:
+            raise ValueError(
+                "`session.client-ca-file` goes with TLS of this server's: an `ssl:` endpoint in `listen`, or"
+                " `session.certificate-file`; where a proxy ends TLS the server sees no client's certificate"
+            )
         declarations_of(self.messages)
+
+    @property
+    def _has_tls(self) -> bool:
+        """Whether TLS ends here, outside or inside sessions."""
+        return self.session.certificate_file is not None or any(
+            "ssl:" in words for words in self.server.listen
+        )
 
 
 def load_settings(path: Path) -> ServerSettings:

@@ -1,5 +1,7 @@
 """The twistd entry of the server: `twistd -n fieldpost-server --config /etc/fieldpost/server.toml`."""
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -8,9 +10,10 @@ from twisted.python import usage
 
 from ..runtime.doors import keep_steady_time
 from ..runtime.settings import SettingsError
-from .listeners import Listeners
+from .listeners import Listeners, Prepare
 from .service import ServerService
-from .settings import api_token_of, load_settings, policy_of
+from .session.certificate import ask_for_certificates
+from .settings import ServerSettings, api_token_of, load_settings, policy_of, with_credentials
 
 DEFAULT_CONFIG = "/etc/fieldpost/server.toml"
 
@@ -44,9 +47,20 @@ def makeService(options: usage.Options) -> IService:
     except SettingsError as error:
         raise SystemExit(f"fieldpost-server: the configuration cannot be used\n{error}") from None
     listeners = Listeners(
-        reactor=reactor, endpoints=settings.server.listen, state_dir=settings.server.state_dir
+        reactor=reactor,
+        endpoints=settings.server.listen,
+        state_dir=settings.server.state_dir,
+        prepare=_asking(settings),
     )
     service: IService = ServerService(
         reactor=reactor, settings=settings, policy=policy, api_token=api_token, listeners=listeners
     )
     return service
+
+
+def _asking(settings: ServerSettings) -> Prepare | None:
+    """What lets clients show certificates where TLS is outside; None when the settings name no authority for them."""
+    chosen = with_credentials(settings.session, os.environ)
+    if not chosen.enabled or chosen.client_ca_file is None:
+        return None
+    return partial(ask_for_certificates, client_ca=chosen.client_ca_file)

@@ -44,6 +44,8 @@ class Passage:
     """False: nginx as it comes, which strips `Upgrade` and speaks HTTP/1.0 upstream."""
     upstream_tls: bool = False
     """Whether it speaks TLS to what is behind it."""
+    is_blind: bool = False
+    """HAProxy alone: it passes octets on without looking at them."""
 
 
 class _Proxy:
@@ -112,7 +114,7 @@ class Haproxy(_Proxy):
 global
     maxconn 100
 defaults
-    mode http
+    mode {"tcp" if passage.is_blind else "http"}
     timeout connect 5s
     timeout client {idle}
     timeout server {idle}

@@ -1,7 +1,8 @@
 """
-The TLS that begins inside a session: the server's certificate, and what both ends can take from the channel.
+TLS of sessions: the server's certificate for the TLS that begins inside, and what both ends can take from a channel.
 
-A client may show a certificate too, when the settings name an authority for those. None has to.
+A client may show a certificate too, in TLS outside or inside, when the settings name an authority for those. None has to,
+but one that is shown must be good: with another the handshake ends.
 """
 
 from pathlib import Path
@@ -10,11 +11,32 @@ from typing import Any
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from OpenSSL import SSL
+from OpenSSL.crypto import X509
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
 
 from ...wire.session.proof import EXPORTER_LABEL, EXPORTER_OCTETS, key_name
 from ..errors import StartFailed
+
+_FOREIGN = "is not signed by an authority of `session.client-ca-file`"
+_MOST_SUBJECT = 100
+
+
+class Untaken(SSL.Error):
+    """
+    A client showed a certificate that is not taken; the text says why.
+
+    It is an error of OpenSSL's kind, so that Twisted ends the connection with it as the reason, behind OpenSSL's own alert.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            [("fieldpost", "verify", text)]
+        )  # in the form of OpenSSL's queue: Twisted looks into it
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -43,7 +65,7 @@ def inside_tls(certificate: Path, key: Path, client_ca: Path | None = None) -> I
     _load_certificate(context, certificate)
     _load_key(context, key, certificate)
     if client_ca is not None:
-        _ask_for_certificates(context, client_ca)
+        ask_for_certificates(context, client_ca)
     return InsideTls(context)
 
 
@@ -72,14 +94,53 @@ def _load_key(context: SSL.Context, path: Path, certificate: Path) -> None:
     raise StartFailed(f"`session.key-file` {path} {cause}")
 
 
-def _ask_for_certificates(context: SSL.Context, client_ca: Path) -> None:
+def ask_for_certificates(context: SSL.Context, client_ca: Path) -> None:
+    """
+    From now on, ask clients for a certificate of the authorities in a file in PEM; who shows none goes on without.
+
+    Raises StartFailed, naming the file.
+    """
     _read("client-ca-file", client_ca)
     try:
         context.load_verify_locations(str(client_ca))
         context.load_client_ca(str(client_ca).encode())
     except SSL.Error:
         raise StartFailed(f"`session.client-ca-file` {client_ca} holds no certificate in PEM") from None
-    context.set_verify(SSL.VERIFY_PEER, lambda connection, certificate, error, depth, good: bool(good))
+    context.set_verify(SSL.VERIFY_PEER, _judge)
+
+
+_CAUSES = {
+    9: "is not valid yet",
+    10: "has expired",
+    18: "is signed by itself",
+    19: _FOREIGN,
+    20: _FOREIGN,
+    21: _FOREIGN,
+    24: "is signed by what is no authority",
+    26: "is not made for clients",
+}
+"""What is wrong, by OpenSSL's codes (X509_STORE_CTX_get_error) that people meet."""
+
+
+def _judge(connection: SSL.Connection, certificate: X509, code: int, depth: int, good: int) -> bool:
+    """OpenSSL's question for each certificate of the chain; an exception becomes the handshake's own error."""
+    if not good:
+        raise Untaken(_explain(certificate, code, depth))
+    return True
+
+
+def _explain(certificate: X509, code: int, depth: int) -> str:
+    whose = "its certificate" if depth == 0 else "an authority of its certificate"
+    cause = _CAUSES.get(code, f"does not pass (OpenSSL's code {code})")
+    return f"{whose} ({_subject_of(certificate)}) {cause}"
+
+
+def _subject_of(certificate: X509) -> str:
+    """As far as it can be told: it is a stranger's word."""
+    try:
+        return ascii(certificate.to_cryptography().subject.rfc4514_string()[:_MOST_SUBJECT])
+    except Exception:  # noqa: BLE001 - whatever a parser says of it, the handshake ends as it would
+        return "without a readable subject"
 
 
 def _read(option: str, path: Path) -> bytes:

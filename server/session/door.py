@@ -35,6 +35,7 @@ from zope.interface import implementer
 
 from ..site import Channel, Site
 from .carrier import Carrier, carrier_of
+from .certificate import Untaken
 
 BEGINNING = b"GET /session/"
 """What a request for a session begins with, and no other."""
@@ -161,6 +162,10 @@ class Door(Protocol):
         """Tell both."""
         self._disarm()
         self._gate = None
+        if isinstance(reason.value, Untaken):
+            text = "{peer} is turned away: {cause}"
+            peer = carrier_of(cast(ITransport, self.transport)).peer
+            self._channel.factory.events.warn(text, peer=peer, cause=str(reason.value))
         if self._owner is not None and self._owner is not self._channel:
             self._owner.connectionLost(reason)
         self._channel.connectionLost(reason)

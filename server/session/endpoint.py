@@ -2,7 +2,9 @@
 Where sessions begin: what is asked at the door is answered, and who was let in becomes a visit.
 
 What protects a session follows from the listener alone, never from what a client would like: TLS outside, a socket of
-this machine, or else TLS inside with the server's certificate. Only settings can allow less.
+this machine, or else TLS inside with the server's certificate. Only settings can allow less. A certificate that the client
+shows in either TLS is evidence of who it is; the channel itself is evidence only where TLS is inside, since TLS outside may
+end at a proxy, and the client cannot tell.
 """
 
 from collections.abc import Callable, Mapping
@@ -146,7 +148,7 @@ class Endpoint:
         visit = Visit(
             desk=self._desk,
             clock=self._clock,
-            evidence=_evidence(transport) if inside else NOTHING_KNOWN,
+            evidence=_evidence(transport, carrier, inside=inside),
             address=carrier.peer,
             limits=self._terms.limits(),
             ping=self._terms.ping,
@@ -180,7 +182,9 @@ class Endpoint:
         drained.callback(None)
 
 
-def _evidence(transport: ITransport) -> Evidence:
-    """What TLS inside shows, its handshake done."""
+def _evidence(transport: ITransport, carrier: Carrier, *, inside: bool) -> Evidence:
+    """What TLS shows, its handshake done."""
+    if not inside and carrier.cover is not Cover.TLS:
+        return NOTHING_KNOWN
     tls = tls_of(transport)
-    return Evidence(key=key_name_of(tls), exporter=exporter_of(tls))
+    return Evidence(key=key_name_of(tls), exporter=exporter_of(tls) if inside else None)

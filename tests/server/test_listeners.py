@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
@@ -15,6 +16,7 @@ from twisted.python.failure import Failure
 
 from fieldpost.server.errors import StartFailed
 from fieldpost.server.listeners import PORTS_FILE, Listeners, parse_endpoint
+from tests.certificates import Authority
 
 
 class RefusingReactor(MemoryReactor):
@@ -67,6 +69,26 @@ def test_ports_file(tmp_path: Path) -> None:
     assert [event["place"] for event in events] == ["0.0.0.0 port 8080", "/run/x.sock"]
     assert Deferred.fromCoroutine(listeners.close()).called
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")  # Twisted's own doing
+def test_tls_is_prepared(tmp_path: Path) -> None:
+    """What the settings add to TLS is in an endpoint's own context before that listens; other endpoints have none."""
+    pem = Authority().issue("server.example").write(tmp_path / "server.pem")
+    reactor, prepared = MemoryReactor(), list[SSL.Context]()
+    listeners = Listeners(
+        reactor=reactor,
+        endpoints=["tcp:8080", f"ssl:8443:privateKey={pem}:interface=127.0.0.1:backlog=7"],
+        state_dir=tmp_path,
+        prepare=prepared.append,
+    )
+
+    assert open_all(listeners) is None
+
+    ((port, _, made, backlog, interface),) = reactor.sslServers
+    assert (port, backlog, interface) == (8443, 7, "127.0.0.1")
+    assert prepared == [made.getContext()]
+    assert len(reactor.tcpServers) == 1
 
 
 @pytest.mark.parametrize(
@@ -131,6 +153,10 @@ def test_port_that_cannot_be_had(tmp_path: Path, error: OSError, hint: str) -> N
         ),
         (OSError(errno.EPERM, "x"), "cannot listen on tcp:99: operation not permitted"),
         (OverflowError("port must be 0-65535"), "cannot listen on tcp:99: port must be 0-65535; check"),
+        (
+            SSL.Error([("SSL routines", "", "ee key too small")]),
+            "cannot listen on tcp:99: [('SSL routines', '', 'ee",
+        ),
     ],
 )
 def test_names_of_places(tmp_path: Path, error: Exception, hint: str) -> None:

@@ -152,7 +152,7 @@ def test_session(tmp_path: Path) -> None:
     ("text", "part"),
     [
         ('certificate-file = "a"', "give both of `certificate-file` and `key-file`"),
-        ('client-ca-file = "a"', "`client-ca-file` goes with `certificate-file`"),
+        ('client-ca-file = "a"', "`session.client-ca-file` goes with TLS of this server's"),
         ('moved = {a = "nowhere"}', "must be a whole address"),
         ("ping = 60", "session.ping"),
     ],
@@ -160,6 +160,16 @@ def test_session(tmp_path: Path) -> None:
 def test_session_mistakes(tmp_path: Path, text: str, part: str) -> None:
     """What would let no session work is said at the start."""
     assert part in problem_with(tmp_path, f"[session]\n{text}\n{LEAST}")
+
+
+@pytest.mark.parametrize("more", ["", 'certificate-file = "c"\nkey-file = "k"'])
+def test_clients_certificates_go_with_either_tls(tmp_path: Path, more: str) -> None:
+    """An endpoint's, or that inside a session."""
+    text = f'[session]\nclient-ca-file = "a"\n{more}\n{LEAST}'
+
+    settings = load_settings(write(tmp_path, text if more else text.replace("tcp:0", "ssl:0")))
+
+    assert settings.session.client_ca_file == tmp_path / "a"
 
 
 def test_a_credential_takes_the_place_of_a_missing_key(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class BlockingAgent:
     """
     One session.
 
-    `outside` and `inside` are the certificate file to trust, where TLS is there; `client` a certificate to show inside.
+    `outside` and `inside` are the certificate file to trust, where TLS is there; `client` a certificate to show in either.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class BlockingAgent:
         self.events: list[Any] = []
         self._secret = secret
         if outside is not None:
-            self._start_tls(outside, None)
+            self._start_tls(outside, client)
         self.outcome, left = self._knock(inside=inside is not None)
         self.session: Session | None = None
         if isinstance(self.outcome, Upgraded):

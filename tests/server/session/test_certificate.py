@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import SSL
 
 from fieldpost.server.errors import StartFailed
-from fieldpost.server.session.certificate import exporter_of, inside_tls, key_name_of
+from fieldpost.server.session.certificate import Untaken, _judge, exporter_of, inside_tls, key_name_of
 from fieldpost.wire.session.proof import key_name
 from tests.certificates import Authority, Issued
 
@@ -79,8 +79,22 @@ def test_client_of_another_authority(tmp_path: Path) -> None:
     """A certificate that another authority made is none."""
     tls = inside_tls(*write(tmp_path), AUTHORITY.write(tmp_path / "ca.pem"))
 
-    with pytest.raises(SSL.Error):
+    with pytest.raises(Untaken, match=r"its certificate \('CN=agent'\) is not signed by an authority of"):
         shake_hands(tls, tmp_path, Authority("Somebody else").issue("agent"))
+
+
+def test_subject_that_cannot_be_read() -> None:
+    """What a stranger writes into a certificate never hides what is wrong with it."""
+
+    class Odd:
+        def to_cryptography(self) -> Any:
+            raise ValueError("what a certificate")
+
+    odd: Any = Odd()
+    for depth, whose in enumerate(("its certificate", "an authority of its certificate")):
+        with pytest.raises(Untaken) as caught:
+            _judge(odd, odd, 77, depth, 0)
+        assert str(caught.value) == f"{whose} (without a readable subject) does not pass (OpenSSL's code 77)"
 
 
 @pytest.mark.parametrize(
