@@ -52,7 +52,7 @@ from ..runtime.settings import SettingsError
 from ..runtime.toml_source import Problem
 from ..runtime.writer import WriterThread
 from ..wire.local import MAX_ATTACHMENT_OCTETS
-from .config import LANDSCAPE, AgentConfig, registration_key
+from .config import LANDSCAPE, AgentConfig, Server, registration_key
 from .landscape import MAX_MESSAGES as LANDSCAPE_MESSAGES
 from .landscape import USER_AGENT as LANDSCAPE_USER_AGENT
 from .landscape import container_kind, ping_address
@@ -441,8 +441,15 @@ def _trust(config: AgentConfig) -> Trust:
         trust.show(
             certificate=str(place_of(server.certificate_file, os.environ)),
             key=str(place_of(server.key_file, os.environ)),
+            to=_hosts_of(server),
         )
     return trust
+
+
+def _hosts_of(server: Server) -> set[str]:
+    """All that the settings name."""
+    addresses = [None if server.url is None else Address.of_server(server.url), ping_address(server)]
+    return {address.host for address in addresses if address is not None}
 
 
 def _believing(config: AgentConfig) -> Trust:

@@ -92,12 +92,19 @@ def _tls(cause: SSL.Error, address: Address) -> str:
     )
     if any(mark in words for mark in ("wrong version number", "packet length too long", "http request")):
         return f"{_place(address)} does not speak TLS at this port; {_CHECK_TLS}"
+    if "alert" in words and any(mark in words for mark in _OF_CERTIFICATES):
+        return (
+            f"{_place(address)} does not take the certificate of this machine, or wants one ({words}); set "
+            "`certificate-file` and `key-file` in [server] to one that is valid now and of an authority that the server names"
+        )
     return (
         f"TLS with {_place(address)} failed ({words}); it must speak TLS 1.2 or newer, and take clients "
         "without certificate"
     )
 
 
+_OF_CERTIFICATES = ("certificate", "unknown ca")
+"""In the names of TLS's alerts (RFC 8446, 6.2) about what the end that hears them has shown, or has not."""
 _CHECK_TLS = (
     "check the port of `url` in [server], or write http:// if it is meant to be open to readers on the way"
 )

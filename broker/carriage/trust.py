@@ -6,12 +6,16 @@ to an authority that we trust: those of one file, or the system's. Then service-
 certificate with the name in our configuration. Both end before the handshake does, so that nothing of ours is sent to
 a stranger, and both say what was wrong in words: OpenSSL's own error is `certificate verify failed`, whatever the cause.
 
+Who we are is shown the other way round by a certificate of our own, if there is one: to the hosts that the settings name
+and to no other, wherever a redirect leads.
+
 Twisted's ready-made options are not used, because where they check the name differs between its versions, and to add
 an explanation one would have to replace, on some of them, the very callback that does it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from OpenSSL import SSL
@@ -52,14 +56,26 @@ class Untrusted(SSL.Error):
 
 
 class Trust:
-    """Makes the TLS side of connections; one for all of them, since it holds the authorities."""
+    """
+    Makes the TLS side of connections; one for all of them, since it holds the authorities.
 
-    def __init__(self, *, context: SSL.Context, source: str) -> None:
-        self._context = context
+    `load` puts them into a context; it may raise TrustBroken.
+    """
+
+    def __init__(self, *, load: Callable[[SSL.Context], None], source: str) -> None:
+        self._load = load
         self._source = source
+        self._context = self._new_context()
+        self._showing = self._context
+        self._known: frozenset[str] = frozenset()
+
+    def _new_context(self) -> SSL.Context:
+        context = SSL.Context(SSL.TLS_METHOD)
+        self._load(context)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         context.set_verify(SSL.VERIFY_PEER, self._judge)
+        return context
 
     @classmethod
     def in_file(cls, path: str) -> "Trust":
@@ -68,17 +84,7 @@ class Trust:
 
         Raises TrustBroken.
         """
-        context = SSL.Context(SSL.TLS_METHOD)
-        try:
-            text = Path(path).read_bytes()
-            if b"-----BEGIN CERTIFICATE-----" not in text:
-                raise TrustBroken(f"the CA file {path} holds no certificate in PEM form; {_NEXT_FILE}")
-            context.load_verify_locations(path)
-        except OSError as error:
-            raise TrustBroken(f"the CA file {path} cannot be read: {error.strerror}; {_NEXT_FILE}") from error
-        except SSL.Error as error:
-            raise TrustBroken(f"the CA file {path} holds a broken certificate; {_NEXT_FILE}") from error
-        return cls(context=context, source=f"the CA file {path}")
+        return cls(load=partial(_load_file, path=path), source=f"the CA file {path}")
 
     @classmethod
     def in_system(cls, *, environ: Mapping[str, str], folder: Path = SYSTEM_CERTIFICATES) -> "Trust":
@@ -88,25 +94,28 @@ class Trust:
         A folder of hashed names is asked for the one authority that is needed. Loading the whole bundle, as OpenSSL
         does by default, would cost more than 1 MiB of memory for good.
         """
-        context = SSL.Context(SSL.TLS_METHOD)
-        if not environ.get("SSL_CERT_FILE") and not environ.get("SSL_CERT_DIR") and _is_hashed(folder):
-            context.load_verify_locations(None, str(folder))
-        else:
-            context.set_default_verify_paths()
-        return cls(context=context, source="the system's CA certificates")
 
-    def show(self, *, certificate: str, key: str) -> None:
+        def load(context: SSL.Context) -> None:
+            if not environ.get("SSL_CERT_FILE") and not environ.get("SSL_CERT_DIR") and _is_hashed(folder):
+                context.load_verify_locations(None, str(folder))
+            else:
+                context.set_default_verify_paths()
+
+        return cls(load=load, source="the system's CA certificates")
+
+    def show(self, *, certificate: str, key: str, to: Iterable[str]) -> None:
         """
-        From now on, show this certificate of our own to servers that ask for one; both are paths of PEM files.
+        From now on, show this certificate of our own to these hosts if they ask for one; both are paths of PEM files.
 
         Raises TrustBroken.
         """
+        context = self._new_context()
         try:
             for path in (certificate, key):
                 Path(path).read_bytes()
-            self._context.use_certificate_chain_file(certificate)
-            self._context.use_privatekey_file(key)
-            self._context.check_privatekey()
+            context.use_certificate_chain_file(certificate)
+            context.use_privatekey_file(key)
+            context.check_privatekey()
         except OSError as error:
             raise TrustBroken(
                 f"the file {error.filename} cannot be read: {error.strerror}; set `certificate-file` and `key-file` in "
@@ -117,10 +126,12 @@ class Trust:
                 f"{certificate} and {key} are no certificate and its key in PEM form; set `certificate-file` and "
                 "`key-file` in [server] to such a pair"
             ) from error
+        self._showing, self._known = context, frozenset(to)
 
     def creator(self, host: str) -> IOpenSSLClientConnectionCreator:
         """What Twisted asks for the TLS side of connections to this host; `host` in ASCII."""
-        creator: IOpenSSLClientConnectionCreator = _Creator(context=self._context, host=host)
+        context = self._showing if host in self._known else self._context
+        creator: IOpenSSLClientConnectionCreator = _Creator(context=context, host=host)
         return creator
 
     def _judge(self, connection: SSL.Connection, certificate: X509, code: int, depth: int, ok: int) -> bool:
@@ -131,6 +142,18 @@ class Trust:
 
 
 _NEXT_FILE = "set `ca-file` in [server] to the PEM file of the authority that signed the server's certificate"
+
+
+def _load_file(context: SSL.Context, path: str) -> None:
+    try:
+        text = Path(path).read_bytes()
+        if b"-----BEGIN CERTIFICATE-----" not in text:
+            raise TrustBroken(f"the CA file {path} holds no certificate in PEM form; {_NEXT_FILE}")
+        context.load_verify_locations(path)
+    except OSError as error:
+        raise TrustBroken(f"the CA file {path} cannot be read: {error.strerror}; {_NEXT_FILE}") from error
+    except SSL.Error as error:
+        raise TrustBroken(f"the CA file {path} holds a broken certificate; {_NEXT_FILE}") from error
 
 
 @implementer(IOpenSSLClientConnectionCreator)

@@ -2,15 +2,19 @@
 
 import http.client
 import json
+import sqlite3
 import ssl
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted.internet import reactor as twisted_reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
@@ -23,7 +27,8 @@ from fieldpost.agent.manifest import Manifest
 from fieldpost.agent.threads import Threads
 from fieldpost.plugins import Message, Notification, Plugin, handles
 from fieldpost.runtime.doors import returns_deferred
-from tests.certificates import Authority
+from fieldpost.wire.session.proof import key_name
+from tests.certificates import DAY, Authority
 from tests.server.test_service import _ports, launch
 
 reactor: Any = twisted_reactor  # of which Twisted has no one interface
@@ -334,8 +339,7 @@ class WithoutTests(SessionTestCase):
 
 
 class MutualTests(SessionTestCase):
-    scheme = "http"
-    session = 'certificate-file = "cert.pem"\nkey-file = "key.pem"\nclient-ca-file = "ca.pem"'
+    session = 'client-ca-file = "ca.pem"'
     server_lines = 'certificate-file = "mine.pem"\nkey-file = "mine.key"'
 
     def setUp(self) -> None:
@@ -349,9 +353,42 @@ class MutualTests(SessionTestCase):
 
     @returns_deferred
     async def test_an_operation(self) -> None:
-        """A machine may show a certificate of its own."""
+        """A machine may show a certificate of its own; its key is its computer's from then on."""
         computer = await self.has_session()
 
         found, _ = await self.operate(computer)
 
         assert found["status"] == "succeeded"
+        public = x509.load_pem_x509_certificate(self.issued.certificate).public_key()
+        bound = key_name(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+        with closing(sqlite3.connect(self.folder / "server" / "server.sqlite")) as database:
+            assert database.execute("SELECT key_name FROM session_record").fetchall() == [(bound,)]
+
+
+class MutualInsideTests(MutualTests):
+    """The same with TLS inside."""
+
+    scheme = "http"
+    session = 'certificate-file = "cert.pem"\nkey-file = "key.pem"\nclient-ca-file = "ca.pem"'
+
+
+class UntakenTests(SessionTestCase):
+    """The machine's own certificate has expired."""
+
+    session = 'client-ca-file = "ca.pem"'
+    server_lines = 'certificate-file = "mine.pem"\nkey-file = "mine.pem"'
+
+    def start_broker(self) -> BrokerService:
+        AUTHORITY.issue("agent-1", begins=-2 * DAY, ends=-DAY).write(self.folder / "mine.pem")
+        return super().start_broker()
+
+    @returns_deferred
+    async def test_the_status_says_so(self) -> None:
+        """Neither a session nor an exchange comes about, and both say why."""
+        status = await self.until(
+            lambda status: bool(status["session"]["cause"] and status["exchange"]["last-failure"])
+        )
+
+        for reason in (status["session"]["cause"], status["exchange"]["last-failure"]["cause"]):
+            assert "does not take the certificate of this machine" in reason, reason
+            assert "certificate expired" in reason, reason

@@ -54,6 +54,13 @@ NEVER, CUT, UNSENT = ResponseNeverReceived, ResponseFailed, RequestTransmissionF
             wrapped(NEVER, SSL.Error([("SSL routines", "", "alert handshake failure")])),
             "TLS with the server a.example:443 failed (alert handshake failure); it must speak TLS 1.2",
         ),
+        *(
+            (
+                wrapped(NEVER, SSL.Error([("SSL routines", "", words)])),
+                f"the server a.example:443 does not take the certificate of this machine, or wants one ({words}); set",
+            )
+            for words in ("tlsv1 alert unknown ca", "sslv3 alert certificate expired")
+        ),
         (wrapped(NEVER, SSL.Error()), "TLS with the server a.example:443 failed (no reason given)"),
         (
             wrapped(NEVER, SSL.SysCallError(-1, "x")),

@@ -64,7 +64,7 @@ def test_a_certificate_of_our_own_is_checked_when_it_is_read(tmp_path: Path) -> 
         (tmp_path / name).write_bytes(octets)
     trust = Trust.in_system(environ={})
 
-    trust.show(certificate=str(tmp_path / "one.pem"), key=str(tmp_path / "one.key"))
+    trust.show(certificate=str(tmp_path / "one.pem"), key=str(tmp_path / "one.key"), to=["a.example"])
     for certificate, key, words in (
         ("absent.pem", "one.key", "absent.pem cannot be read: No such file.*`certificate-file`"),
         ("one.pem", "absent.key", "absent.key cannot be read"),
@@ -72,7 +72,7 @@ def test_a_certificate_of_our_own_is_checked_when_it_is_read(tmp_path: Path) -> 
         ("one.pem", "two.key", "are no certificate and its key"),
     ):
         with pytest.raises(TrustBroken, match=words):
-            trust.show(certificate=str(tmp_path / certificate), key=str(tmp_path / key))
+            trust.show(certificate=str(tmp_path / certificate), key=str(tmp_path / key), to=["a.example"])
 
 
 class Unreadable:

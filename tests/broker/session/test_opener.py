@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from OpenSSL import SSL
+from OpenSSL.crypto import X509
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -37,6 +39,7 @@ class OpenerTestCase(SynchronousTestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.trust = Trust.in_file(str(AUTHORITY.write(Path(folder.name, "ca.pem"))))
+        self.folder = Path(folder.name)
         self.net = Net()
         self.clock = Clock()
         self.inner = Collecting()
@@ -445,6 +448,59 @@ class RedirectTests(OpenerTestCase):
         self.outcome(opener)
 
         assert self.net.dialled[-1] == ("server.example", 443)
+
+
+class OwnCertificateTests(OpenerTestCase):
+    """A certificate of this machine's own, where servers ask for one."""
+
+    PROXY = Proxy(host="proxy.example", port=3128)
+
+    def setUp(self) -> None:
+        super().setUp()
+        own = AUTHORITY.issue("agent-1").write(self.folder / "own.pem")
+        self.trust.show(certificate=str(own), key=str(own), to=["server.example"])
+        self.seen: list[str] = []
+
+    def asking(self, *names: str) -> Tls:
+        """TLS of a server that asks; it remembers who was shown."""
+        tls = Tls(AUTHORITY.issue(*names))
+
+        def judge(connection: SSL.Connection, certificate: X509, code: int, depth: int, good: int) -> bool:
+            self.seen.append(certificate.to_cryptography().subject.rfc4514_string())
+            return True
+
+        tls.context.set_verify(SSL.VERIFY_PEER, judge)
+        return tls
+
+    def test_shown_outside_and_inside(self) -> None:
+        """To the server of the settings, also at the far end of a proxy's tunnel."""
+        tls = self.asking("server.example")
+        self.server(SWITCH, tls=tls)
+        self.net.put("server.example", 80, Place(SWITCH_TLS, inside=tls))
+        proxy = Relay(Place(SWITCH), tls)
+        self.net.put("proxy.example", 3128, proxy)
+
+        for opener in (
+            self.opener(),
+            self.opener("http://server.example/"),
+            self.opener(proxies=Proxies(https=self.PROXY)),
+        ):
+            self.seen.clear()
+            assert isinstance(self.outcome(opener), Channel)
+            assert "CN=agent-1" in self.seen
+
+    def test_not_shown_elsewhere(self) -> None:
+        """Another host to which a redirect leads is told nothing of it; back at the server it is shown again."""
+        tls = self.asking("server.example", "other.example")
+        for location in ("https://other.example/session/a", "https://server.example:444/session/b"):
+            self.server(said("303 See Other", f"Location: {location}"), tls=tls)
+            host, _, port = location.split("/")[2].partition(":")
+            self.server(SWITCH, host=host, port=int(port or 443), tls=tls)
+            self.seen.clear()
+
+            assert isinstance(self.outcome(self.opener()), Channel)
+
+            assert self.seen.count("CN=agent-1") == (1 if host == "other.example" else 2)
 
 
 class ProxyTests(OpenerTestCase):
