@@ -133,6 +133,7 @@ class ServerService(Service):
             body_octets=intake.max_octets,
             all_bodies_octets=limits.all_bodies,
             connections=limits.connections,
+            connections_per_address=limits.connections_per_address,
             idle=limits.idle,
             request=limits.request,
         )

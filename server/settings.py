@@ -61,6 +61,7 @@ class LimitsSection:
     """What clients may take of the server."""
 
     connections: int = option(default=5_000, at_least=1)
+    connections_per_address: int = option(default=2_000, at_least=0)
     all_bodies: int = option(default=8 * MAX_EXCHANGE_OCTETS, unit=OCTETS, at_least=10_000)
     idle: float = option(default=60.0, unit=SECONDS, at_least=1)
     request: float = option(default=600.0, unit=SECONDS, at_least=1)

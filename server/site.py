@@ -31,10 +31,13 @@ from ..runtime.doors import returns_deferred
 from ..runtime.session.later import Moment
 from ..wire.http import MAX_EXCHANGE_OCTETS
 from .call import Answer, Call, refusal_answer
+from .crowd import Crowd, origin_of
 from .errors import Refused
 from .front import RETRY_AFTER, Front
 from .ration import RationedLogger
 
+_SECONDS_PER_CROWD = 60.0
+"""A crowd from one address is told of once in so long: it comes again as often as it is sent away."""
 _LINGER_FACTOR = 4
 """A client that was turned away may still send this many times the limit before it is cut off."""
 
@@ -47,6 +50,8 @@ class SiteLimits:
     all_bodies_octets: int = 8 * MAX_EXCHANGE_OCTETS
     """Of all bodies being received or worked on."""
     connections: int = 5_000
+    connections_per_address: int = 2_000
+    """Of them, from one address (see Crowd); 0: any number."""
     idle: float = 60
     """Seconds without an octet."""
     request: float = 600
@@ -71,6 +76,8 @@ class Site(http.HTTPFactory):
         self.events = RationedLogger(__name__, clock=clock)
         self.limits = limits
         self.connections = 0
+        self.crowd = Crowd(limits.connections_per_address)
+        self.crowds = RationedLogger(__name__, clock=clock, burst=1, each_second=1 / _SECONDS_PER_CROWD)
         self.body_octets = 0
         self.protocol = Channel  # type: ignore[assignment] # the base names its private proxy as the type
 
@@ -106,6 +113,7 @@ class Channel(http.HTTPChannel):
         super().__init__()
         self.requestFactory = Request  # type: ignore[assignment] # a subclass, and the base wants the very class
         self._counted = False
+        self._origin: str | None = None
         self._deadline: IDelayedCall | None = None
         self._is_fresh = False
 
@@ -113,10 +121,15 @@ class Channel(http.HTTPChannel):
         """Cut it off at once when there are too many."""
         super().connectionMade()
         self._counted = True
+        self._origin = origin_of(self.getPeer())
         self.factory.connections += 1
         self._arm(self.factory.limits.request, self._take_too_long)
         most = self.factory.limits.connections
-        if self.factory.connections > most:
+        if not self.factory.crowd.enter(self._origin):
+            text = "{origin} is cut off: {most} connections from there are open (`limits.connections-per-address`)"
+            self.factory.crowds.warn(text, origin=self._origin, most=self.factory.crowd.most)
+            self.cut_off()
+        elif self.factory.connections > most:
             text = "{peer} is cut off: {most} connections are open"
             self.factory.events.warn(text, peer=str(self.getPeer()), most=most)
             self.cut_off()
@@ -124,7 +137,9 @@ class Channel(http.HTTPChannel):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override] # the base is not annotated
         """Count it off."""
         self.disarm()
-        self.factory.connections -= self._counted
+        if self._counted:
+            self.factory.connections -= 1
+            self.factory.crowd.leave(self._origin)
         self._counted = False
         super().connectionLost(reason)
 

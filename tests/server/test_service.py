@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPResponse, HTTPSConnection, RemoteDisconnected
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,57 @@ def test_life_of_a_server(tmp_path: Path) -> None:
         refused, body = ask(over_tcp, "POST", "/message-system", b"\0" * 30_000_001)
         assert refused.status == 413
         over_tcp.close()
+
+
+def test_crowd_from_one_address(tmp_path: Path) -> None:
+    """An address has its places, over TLS too, and its sockets of this machine do not count; whoever leaves makes room."""
+    make_certificate(tmp_path)
+    tls = f"ssl:port=0:interface=127.0.0.1:privateKey={tmp_path}/key.pem:certKey={tmp_path}/cert.pem"
+    listen = f'["tcp:port=0:interface=127.0.0.1", "{tls}", "unix:{tmp_path}/s.sock"]'
+    config = write_config(tmp_path, listen, "[limits]\nconnections-per-address = 3\n")
+    context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+
+    with running(config) as (plain, secure, _):
+        over_tls = HTTPSConnection("localhost", secure["port"], context=context, timeout=20)
+        held = [HTTPConnection("127.0.0.1", plain["port"], timeout=20) for _ in range(2)]
+        for connection in (over_tls, *held):
+            assert ask(connection, "GET", "/healthz")[0].status == 200
+        for _ in range(20):
+            assert is_cut(plain["port"])
+        with socket.socket(socket.AF_UNIX) as local:
+            local.connect(f"{tmp_path}/s.sock")
+            local.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+            assert local.recv(12) == b"HTTP/1.1 200"
+        with socket.create_connection(
+            ("127.0.0.1", plain["port"]), timeout=20, source_address=("127.0.0.2", 0)
+        ) as other:
+            other.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+            assert other.recv(12) == b"HTTP/1.1 200"
+        over_tls.close()
+        again = HTTPConnection("127.0.0.1", plain["port"], timeout=20)
+        assert until_answered(again).status == 200
+        for connection in (*held, again):
+            connection.close()
+
+
+def is_cut(port: int) -> bool:
+    """Whether the server ends a connection at once, without a word."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def until_answered(connection: HTTPConnection) -> HTTPResponse:
+    """The server hears of the end of another connection a moment after its client."""
+    for _ in range(100):
+        try:
+            return ask(connection, "GET", "/healthz")[0]
+        except (ConnectionError, RemoteDisconnected):
+            connection.close()
+            time.sleep(0.05)
+    raise AssertionError("there was no room")
 
 
 def test_port_in_use(tmp_path: Path) -> None:

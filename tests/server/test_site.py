@@ -37,9 +37,9 @@ def wired() -> WiredServer:
 class Connection:
     """A client's end of one connection."""
 
-    def __init__(self, wired: WiredServer) -> None:
+    def __init__(self, wired: WiredServer, host: str = "192.0.2.7") -> None:
         self.wired = wired
-        self.channel, self.transport = wired.connect()
+        self.channel, self.transport = wired.connect(host)
 
     def send(self, octets: bytes) -> None:
         self.channel.dataReceived(octets)
@@ -292,6 +292,39 @@ def test_connections_are_limited(wired: WiredServer) -> None:
     open_ones[0].lose()
     assert not Connection(wired).is_cut
     assert wired.site.connections == 3
+
+
+def test_connections_of_one_address_are_limited() -> None:
+    """Beyond its limit an address is cut at once; others go on; the log has a line a minute, with the address and how many it left out."""
+    wired = WiredServer(site_limits=SiteLimits(connections_per_address=2, idle=600))
+    open_ones = [Connection(wired) for _ in range(2)]
+
+    with capturedLogs() as events:
+        for _ in range(100):
+            over = Connection(wired)
+            assert over.transport.disconnected
+            over.lose()
+        wired.clock.advance(61)
+        Connection(wired).lose()
+    other = Connection(wired, "192.0.2.8")
+
+    assert not other.is_cut
+    assert [event.get("origin") or event.get("count") for event in events] == ["192.0.2.7", 99, "192.0.2.7"]
+    assert not [one for one in open_ones if one.is_cut]
+    open_ones[0].lose()
+    assert not Connection(wired).is_cut
+    assert (wired.site.connections, len(wired.site.crowd)) == (3, 2)
+
+
+def test_those_who_were_cut_leave_no_trace() -> None:
+    """What is remembered of addresses is bounded by the connections that are open."""
+    wired = WiredServer(site_limits=SiteLimits(connections_per_address=1))
+
+    gone = [Connection(wired, f"192.0.2.{number}") for number in (1, 1, 2, 3, 3)]
+    for connection in gone:
+        connection.lose()
+
+    assert (wired.site.connections, len(wired.site.crowd)) == (0, 0)
 
 
 def test_client_that_leaves() -> None:

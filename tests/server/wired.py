@@ -143,10 +143,11 @@ class WiredServer:
         )
         self.site = Site(front=self.server.front, clock=self.clock, limits=site_limits)
 
-    def connect(self) -> tuple[Channel, StringTransport]:
-        channel = self.site.buildProtocol(IPv4Address("TCP", "192.0.2.7", 5000))
+    def connect(self, host: str = "192.0.2.7") -> tuple[Channel, StringTransport]:
+        address = IPv4Address("TCP", host, 5000)
+        channel = self.site.buildProtocol(address)
         assert isinstance(channel, Channel)
-        transport = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.7", 5000))
+        transport = StringTransport(peerAddress=address)
         channel.makeConnection(transport)
         return channel, transport
 
