@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from sqlite3 import Connection
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
@@ -39,8 +39,10 @@ from .operations import (
 )
 from .outgoing import queue_message_txn
 from .queries import Read, check_name, choice, json_body, number, parameters, text_of, word
+from .request_keys import once_txn, read_key
 from .typed import Typed
 
+T = TypeVar("T")
 ROOT = "/api/v1"
 MAX_LIMIT = 1_000
 INTERVALS = ("exchange", "urgent-exchange", "ping")
@@ -122,14 +124,15 @@ class Api:
         _check_members(action, body)
         if action == RESYNCHRONIZE:
             fields = {"scopes": _scopes(body["scopes"])} if body else {}
-            return await self._queue(computer_id, RESYNCHRONIZE, fields)
+            return await self._queue(call, computer_id, RESYNCHRONIZE, fields)
+        work = partial(_decide_txn, computer_id=computer_id, action=action)
         if action == SET_INTERVALS:
             message = {"type": SET_INTERVALS, **_intervals(body)}
-            telling = partial(_tell_txn, computer_id=computer_id, message=message)
-            return json_answer(self._shown(await self._commits.run(telling)))
-        computer = await self._commits.run(partial(_decide_txn, computer_id=computer_id, action=action))
-        self.log.info("computer {computer}: {action}", computer=computer_id, action=action)
-        self._presence.decided(computer_id, approved=computer.status is Status.APPROVED)
+            work = partial(_tell_txn, computer_id=computer_id, message=message)
+        computer, is_repeat = await self._once(call, work, _computer_txn)
+        if action != SET_INTERVALS and not is_repeat:
+            self.log.info("computer {computer}: {action}", computer=computer_id, action=action)
+            self._presence.decided(computer_id, approved=computer.status is Status.APPROVED)
         return json_answer(self._shown(computer))
 
     async def _list_messages(self, call: Call) -> Answer:
@@ -164,22 +167,32 @@ class Api:
             if name not in body:
                 raise Malformed(f"`{name}` is missing")
         fields = _operation_fields(body["type"], body.get("fields", {}))
-        return await self._queue(body["computer"], body["type"], fields)
+        return await self._queue(call, body["computer"], body["type"], fields)
 
-    async def _queue(self, computer_id: int, type: str, fields: dict[str, Any]) -> Answer:
+    async def _queue(self, call: Call, computer_id: int, type: str, fields: dict[str, Any]) -> Answer:
         now = self._clock.seconds()
-        operation = await self._commits.run(
-            partial(_queue_txn, computer_id=computer_id, type=type, fields=fields, now=now)
-        )
-        text = "operation {operation} for computer {computer}: {type}"
-        self.log.info(text, operation=operation.id, computer=computer_id, type=type)
+        work = partial(_queue_txn, computer_id=computer_id, type=type, fields=fields, now=now)
+        operation, is_repeat = await self._once(call, work, _operation_txn)
+        if not is_repeat:
+            text = "operation {operation} for computer {computer}: {type}"
+            self.log.info(text, operation=operation.id, computer=computer_id, type=type)
         place = (("Location", f"{ROOT}/operations/{operation.id}"),)
         return json_answer(_operation_json(operation), 201, headers=place)
+
+    async def _once(
+        self, call: Call, work: Callable[[Connection], int], find: Callable[[Connection, int], T]
+    ) -> tuple[T, bool]:
+        key, now = read_key(call), self._clock.seconds()
+        return await self._commits.run(partial(once_txn, key=key, now=now, work=work, find=find))
 
 
 async def find_operation(commits: Commits, operation_id: int) -> Operation:
     """The operation of this id. Raises Refused when there is none."""
-    found = await commits.run(lambda txn: find_operation_txn(txn, operation_id))
+    return await commits.run(lambda txn: _operation_txn(txn, operation_id))
+
+
+def _operation_txn(txn: Connection, operation_id: int) -> Operation:
+    found = find_operation_txn(txn, operation_id)
     if found is None:
         raise _nothing("operation", operation_id)
     return found
@@ -193,15 +206,18 @@ def known_computer_txn(txn: Connection, *, computer_id: int) -> Computer:
     return found
 
 
-def _decide_txn(txn: Connection, *, computer_id: int, action: str | None) -> Computer:
+def _computer_txn(txn: Connection, computer_id: int) -> Computer:
+    return known_computer_txn(txn, computer_id=computer_id)
+
+
+def _decide_txn(txn: Connection, *, computer_id: int, action: str | None) -> int:
     computer = known_computer_txn(txn, computer_id=computer_id)
     status = STATUS_AFTER.get((computer.status, str(action)))
     if status is None:
         known = [*dict.fromkeys(name for _, name in STATUS_AFTER), *_MEMBERS]
         raise Malformed(f"`action` must be one of {', '.join(known)}")
-    computer = evolve(computer, status=status)
-    save_computer_txn(txn, computer)
-    return computer
+    save_computer_txn(txn, evolve(computer, status=status))
+    return computer_id
 
 
 def _approved_txn(txn: Connection, *, computer_id: int) -> Computer:
@@ -215,20 +231,18 @@ def _approved_txn(txn: Connection, *, computer_id: int) -> Computer:
     return computer
 
 
-def _tell_txn(txn: Connection, *, computer_id: int, message: Message) -> Computer:
+def _tell_txn(txn: Connection, *, computer_id: int, message: Message) -> int:
     computer = _approved_txn(txn, computer_id=computer_id)
     queue_message_txn(txn, computer.id, message)
-    return computer
+    return computer_id
 
 
-def _queue_txn(
-    txn: Connection, *, computer_id: int, type: str, fields: dict[str, Any], now: float
-) -> Operation:
+def _queue_txn(txn: Connection, *, computer_id: int, type: str, fields: dict[str, Any], now: float) -> int:
     computer = _approved_txn(txn, computer_id=computer_id)
     missing = missing_txn(txn, ids_in(fields))
     if missing:
         raise Malformed(f"there is no attachment {missing[0]}; put it in first with POST {ROOT}/attachments")
-    return add_operation_txn(txn, computer=computer.id, type=type, fields=fields, now=now)
+    return add_operation_txn(txn, computer=computer.id, type=type, fields=fields, now=now).id
 
 
 def _check_members(action: str | None, body: dict[str, Any]) -> None:

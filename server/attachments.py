@@ -36,12 +36,19 @@ def _attachment(row: tuple[Any, ...]) -> Attachment:
     return Attachment(id=row[0], name=row[1], size=row[2], digest=row[3], created=row[4])
 
 
-def add_attachment_txn(txn: Connection, *, name: str | None, octets: bytes, now: float) -> Attachment:
-    """Keep a file."""
+def add_attachment_txn(txn: Connection, *, name: str | None, octets: bytes, now: float) -> int:
+    """Keep a file; its id."""
     columns = "(name, size, digest, created, octets)"
     row = (name, len(octets), sha256(octets).digest(), now, octets)
     found = txn.execute(f"INSERT INTO attachment {columns} VALUES (?, ?, ?, ?, ?)", row).lastrowid
-    return _attachment((found, *row[:4]))
+    assert found is not None
+    return found
+
+
+def find_attachment_txn(txn: Connection, attachment_id: int) -> Attachment | None:
+    """The file of this id, without its octets."""
+    row = txn.execute(f"{_SELECT} WHERE id = ?", (attachment_id,)).fetchone()
+    return None if row is None else _attachment(row)
 
 
 def list_attachments_txn(txn: Connection, *, after: int, limit: int) -> list[Attachment]:

@@ -15,6 +15,7 @@ from .attachments import (
     add_attachment_txn,
     drop_attachment_txn,
     fetch_txn,
+    find_attachment_txn,
     list_attachments_txn,
 )
 from .call import Answer, Call, json_answer
@@ -23,6 +24,7 @@ from .computers import Status, find_by_secure_id_txn
 from .errors import Refused
 from .front import Route
 from .queries import parameters, word
+from .request_keys import once_txn, read_key
 
 ATTACHMENT_PATH = "/attachment/*"
 OCTETS_TYPE = "application/octet-stream"
@@ -64,9 +66,12 @@ class Files:
         if form != OCTETS_TYPE:
             cause = f"an attachment must be {OCTETS_TYPE}, not {form[:60] or 'unnamed'}"
             raise Refused(415, cause, f"send Content-Type: {OCTETS_TYPE}")
-        adding = partial(add_attachment_txn, name=name, octets=call.body, now=self._clock.seconds())
-        added = await self._commits.run(adding)
-        self.log.info("attachment {attachment}: {size} octets", attachment=added.id, size=added.size)
+        key, now = read_key(call), self._clock.seconds()
+        work = partial(add_attachment_txn, name=name, octets=call.body, now=now)
+        once = partial(once_txn, key=key, now=now, work=work, find=_added_txn)
+        added, is_repeat = await self._commits.run(once)
+        if not is_repeat:
+            self.log.info("attachment {attachment}: {size} octets", attachment=added.id, size=added.size)
         place = (("Location", f"{ROOT}/attachments/{added.id}"),)
         return json_answer(_as_json(added), 201, headers=place)
 
@@ -88,6 +93,14 @@ def _fetch_txn(txn: Connection, *, secure_id: bytes, attachment_id: int) -> byte
     if octets is None:
         raise _nothing()
     return octets
+
+
+def _added_txn(txn: Connection, attachment_id: int) -> Attachment:
+    found = find_attachment_txn(txn, attachment_id)
+    if found is None:
+        cause = f"attachment {attachment_id}, which this request put in, was deleted since"
+        raise Refused(410, cause, "put it in again, as another request")
+    return found
 
 
 def _nothing() -> Refused:

@@ -180,18 +180,35 @@ class WiredServer:
         secure_id: bytes = answer.messages[0]["id"]
         return secure_id
 
-    def api(self, method: str, path: str, value: Any = None, *, token: str | None = TOKEN) -> Reply:
-        headers = {"Content-Type": "application/json"} if value is not None else {}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        body = None if value is None else json.dumps(value).encode()
-        return self.request(method, f"/api/v1{path}", body, headers)
+    def api(
+        self,
+        method: str,
+        path: str,
+        value: Any = None,
+        *,
+        token: str | None = TOKEN,
+        key: str | None = None,
+    ) -> Reply:
+        return self.request(*api_request(method, path, value, token=token, key=key))
 
     def stored(self, computer: int | None = None) -> list[dict[str, Any]]:
         """All messages of the database, as maps, in order of arrival."""
         where = "" if computer is None else f" WHERE computer = {computer}"
         rows = self.connection.execute(f"SELECT body FROM message{where} ORDER BY id")
         return [cbor.decode(body) for (body,) in rows]
+
+
+def api_request(
+    method: str, path: str, value: Any = None, *, token: str | None = TOKEN, key: str | None = None
+) -> tuple[str, str, bytes | None, dict[str, str]]:
+    """Method, path, body and headers of a call of the API."""
+    headers = {"Content-Type": "application/json"} if value is not None else {}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    body = None if value is None else json.dumps(value).encode()
+    return method, f"/api/v1{path}", body, headers
 
 
 def request_octets(
