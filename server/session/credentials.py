@@ -3,8 +3,9 @@ Who asks for a session: a computer that shows what only it can show.
 
 An agent's id is `a:` and its computer's public number; it proves that it has the computer's secure id by an HMAC, never by
 saying it (wire 5.4). Where TLS begins inside, the proof holds for that channel alone. A certificate that the agent shows
-there besides is bound to the computer the first time: from then on that key and no other belongs to it, and an id that is the
-name of the key needs no further proof.
+besides, in TLS outside or inside, is bound to the computer the first time: from then on that key and no other belongs to it, and
+an id that is the name of the key needs no further proof. So a key belongs to one computer at most; only what is no computer of
+this server any more loses its key to the next.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from ...wire.session.identity import AGENT, Evidence
 from ..commits import Commits
 from ..computers import Computer, Status, find_computer_txn
 from ..errors import ServerError
-from .records import bind_key_txn, find_by_key_txn, find_record_txn
+from .records import bind_key_txn, find_by_key_txn, find_record_txn, release_key_txn
 
 _MOST_DIGITS = 18
 
@@ -60,8 +61,23 @@ async def recognise(commits: Commits, shown: Credentials) -> Computer:
     if bound is not None and key != bound:
         raise Denied(IDENTITY, f"{id} belongs to another key than the one shown; the operator can release it")
     if bound is None and key is not None:
-        await commits.run(partial(bind_key_txn, computer_id=computer.id, key_name=key))
+        owner = await commits.run(partial(_bind_txn, computer=computer.id, key=key))
+        if owner is not None:
+            text = f"the key that {id} shows belongs to computer {owner}: give this machine a certificate of its own; or the operator can release it"
+            raise Denied(IDENTITY, text)
     return computer
+
+
+def _bind_txn(txn: Connection, *, computer: int, key: str) -> int | None:
+    """Let the key be this computer's; or the computer that it belongs to, and nothing is changed."""
+    owner = find_by_key_txn(txn, key)
+    found = None if owner is None else find_computer_txn(txn, owner)
+    if found is not None and found.id != computer:
+        if found.status is Status.APPROVED:
+            return found.id
+        release_key_txn(txn, found.id)
+    bind_key_txn(txn, computer, key)
+    return None
 
 
 def _find_txn(txn: Connection, *, name: str) -> tuple[Computer | None, str | None]:

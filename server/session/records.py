@@ -37,6 +37,11 @@ def bind_key_txn(txn: Connection, computer_id: int, key_name: str) -> None:
     txn.execute(_SET.format("key_name"), (computer_id, key_name))
 
 
+def release_key_txn(txn: Connection, computer_id: int) -> None:
+    """The next key that it shows is bound to it, and this one is free for another."""
+    txn.execute("UPDATE session_record SET key_name = NULL WHERE computer = ?", (computer_id,))
+
+
 def note_twins_txn(txn: Connection, computer_id: int, now: float) -> None:
     """Two machines use its identity in turn."""
     txn.execute(_SET.format("twins_seen"), (computer_id, now))

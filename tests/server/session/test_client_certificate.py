@@ -33,12 +33,12 @@ FOREIGN = Authority("Somebody else").issue("stranger")
 EXPIRED = FLEET.issue("old", begins=-2 * DAY, ends=-DAY)
 
 
-def config_of(folder: Path, more: str = "") -> Path:
-    """A server that asks for certificates of the fleet on its one endpoint."""
+def config_of(folder: Path, more: str = "", other: str = "") -> Path:
+    """A server that asks for certificates of the fleet on its one endpoint, or the last."""
     make_certificate(folder)
     FLEET.write(folder / "fleet.pem")
     tls = f"ssl:port=0:interface=127.0.0.1:privateKey={folder}/key.pem:certKey={folder}/cert.pem"
-    return write_config(folder, f'["{tls}"]', f'[session]\nclient-ca-file = "fleet.pem"\n{more}')
+    return write_config(folder, f'[{other}"{tls}"]', f'[session]\nclient-ca-file = "fleet.pem"\n{more}')
 
 
 @contextmanager
@@ -119,6 +119,24 @@ def test_a_bound_key_is_proof_enough(tmp_path: Path) -> None:
     assert codes == ["open", "proof", "proof"]
 
 
+def test_a_key_of_another_computer(tmp_path: Path) -> None:
+    """One key is one computer's: another that shows it is refused with the cause, until the first is none any more."""
+    with heard(config_of(tmp_path)) as (port, lines):
+        one, other = (register(dial(port), name, outside=tmp_path / "cert.pem") for name in ("r-1", "r-2"))
+        codes = [outcome(port, tmp_path, ONE, identity) for identity in (one, other, one)]
+        connection = https(port, tmp_path)
+        reject = (json.dumps({"action": "reject"}), {**HEADERS, "Content-Type": "application/json"})
+        assert ask(connection, "POST", "/api/v1/computers/1", *reject)[0].status == 200
+        connection.close()
+        codes += [outcome(port, tmp_path, ONE, identity, 1) for identity in (other, one)]
+
+    assert codes == ["open", "identity", "open", "open", "identity"]
+    assert [
+        line for line in lines if "the key that a:2 shows belongs to computer 1: give this machine" in line
+    ]
+    assert not [line for line in lines if "Traceback" in line]
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize(
     ("client", "alert", "cause"),
@@ -197,6 +215,29 @@ def test_what_passes_octets_on_hides_nothing(tmp_path: Path) -> None:
             ]
 
     assert codes == ["open", "identity", "open"]
+
+
+@needs_proxies
+def test_what_ends_tls_hides_it(tmp_path: Path) -> None:
+    """Behind a proxy that ends TLS the secret is the proof; a computer that is bound gets no session there."""
+    behind = 'tcp:port=0:interface=127.0.0.1", '
+    config = config_of(tmp_path, "plain = true\n", f'"{behind}')
+    inner = Authority("The proxy's")
+    (tmp_path / "proxied").mkdir()
+    inner.write(tmp_path / "proxied" / "cert.pem")
+
+    with running(config) as (plain, secure):
+        passage = Passage(upstream=plain["port"], certificate=inner.issue("localhost"))
+        with Haproxy(tmp_path, passage) as proxy:
+            identity = register(dial(proxy.port), outside=tmp_path / "proxied" / "cert.pem")
+            codes = [
+                outcome(port, folder, ONE, identity, life)
+                for life, (port, folder) in enumerate(
+                    [(proxy.port, tmp_path / "proxied"), (secure["port"], tmp_path)] * 2
+                )
+            ]
+
+    assert codes == ["open", "open", "identity", "open"]
 
 
 @pytest.mark.parametrize("octets", [None, b"x"])
