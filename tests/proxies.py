@@ -2,7 +2,7 @@
 Nginx and HAProxy in front of a port of this machine, from start to end, as their operators would run them.
 
 Each is a process of its own on a loopback port that it alone has, with a configuration made for one test, and without rights. Whoever
-starts one must stop it; both may be used as context managers.
+makes one must close it; both may be used as context managers.
 """
 
 import os
@@ -17,8 +17,8 @@ import pytest
 from attrs import frozen
 
 from .certificates import Issued
+from .ports import HOST, Reserved
 
-HOST = "127.0.0.1"
 # Where Debian has them; an ordinary user's PATH lacks it.
 _FOLDERS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
 NGINX = shutil.which("nginx", path=_FOLDERS)
@@ -49,19 +49,27 @@ class Passage:
 
 
 class _Proxy:
-    """A process that listens at `port` once this returns."""
+    """A process that listens at `port` once this returns. It may be stopped and started again there."""
 
     name: ClassVar[str]
 
-    def __init__(self, folder: Path, passage: Passage, port: int = 0) -> None:
-        """`port`: the one to listen at, where a test has to know it again."""
+    def __init__(self, folder: Path, passage: Passage) -> None:
         self.folder = folder / self.name
         self.folder.mkdir(exist_ok=True)
         self.passage = passage
         if passage.certificate is not None:
             passage.certificate.write(self.folder / "proxy.pem")
-        self._listening = socket.create_server((HOST, port))
-        self.port: int = self._listening.getsockname()[1]
+        self._reserved = Reserved()
+        self.port = self._reserved.number
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self.start()
+        except BaseException:
+            self._reserved.release()
+            raise
+
+    def start(self) -> None:
+        """Listen, until it is stopped."""
         self._process = self._start()
 
     def _start(self) -> "subprocess.Popen[bytes]":
@@ -73,12 +81,18 @@ class _Proxy:
         return (self.folder / "output").read_text(errors="replace")
 
     def stop(self) -> None:
-        """End it at once."""
-        self._process.kill()
-        self._process.wait()
-        if self._process.stderr is not None:
-            self._process.stderr.close()
-        self._listening.close()
+        """End it at once; nobody listens any more."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            if process.stderr is not None:
+                process.stderr.close()
+
+    def close(self) -> None:
+        """Stop it if it runs; it is not started again."""
+        self.stop()
+        self._reserved.release()
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +100,7 @@ class _Proxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        self.close()
 
 
 class Haproxy(_Proxy):
@@ -95,17 +109,20 @@ class Haproxy(_Proxy):
     name = "haproxy"
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        (self.folder / "conf").write_text(self._configuration())
         assert HAPROXY is not None
-        with (self.folder / "output").open("wb") as output:
+        with (
+            socket.create_server((HOST, self.port)) as listening,
+            (self.folder / "output").open("wb") as output,
+        ):
+            (self.folder / "conf").write_text(self._configuration(listening.fileno()))
             return subprocess.Popen(
                 [HAPROXY, "-db", "-f", str(self.folder / "conf")],
-                pass_fds=[self._listening.fileno()],
+                pass_fds=[listening.fileno()],
                 stdout=output,
                 stderr=output,
             )
 
-    def _configuration(self) -> str:
+    def _configuration(self, listening: int) -> str:
         passage = self.passage
         idle = f"{round(passage.idle * 1000)}ms"
         tls = f" ssl crt {self.folder / 'proxy.pem'} alpn h2,http/1.1" if passage.certificate else ""
@@ -120,7 +137,7 @@ defaults
     timeout server {idle}
     timeout tunnel {idle}
 frontend door
-    bind fd@{self._listening.fileno()}{tls}
+    bind fd@{listening}{tls}
     default_backend fieldpost
 backend fieldpost
     server one {HOST}:{passage.upstream}{upstream_tls}
@@ -133,8 +150,6 @@ class Nginx(_Proxy):
     name = "nginx"
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        # Nginx takes no socket from us, so the number is set free for it.
-        self._listening.close()
         (self.folder / "conf").write_text(self._configuration())
         assert NGINX is not None
         process = subprocess.Popen(

@@ -42,6 +42,7 @@ class ScriptedBroker:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def _serve(self) -> None:

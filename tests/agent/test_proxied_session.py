@@ -23,8 +23,9 @@ from tests.proxies import Haproxy, Nginx, Passage, needs_proxies
 
 reactor: Any = twisted_reactor  # of which Twisted has no one interface
 pytestmark = [pytest.mark.process, needs_proxies]
-IDLE = 2.0
+IDLE = 6.0
 PING = "ping = 1\n"
+"""So often that a computer which stands still for seconds does not let the silence become too long."""
 
 
 class ProxiedTestCase(sessions.SessionTestCase):
@@ -46,7 +47,7 @@ class ProxiedTestCase(sessions.SessionTestCase):
             passes_upgrade=self.passes_upgrade,
         )
         self.between = self.proxy(self.folder, passage)
-        self.addCleanup(self.between.stop)
+        self.addCleanup(self.between.close)
         self.behind, self.port = self.port, self.between.port
         return process
 
@@ -58,18 +59,17 @@ class ProxiedTestCase(sessions.SessionTestCase):
         return process
 
     async def outlives(self) -> None:
-        """The session that is open now is still there after several times what the proxy allows."""
+        """The session that is open now is still there after more than what the proxy allows."""
         computer = await self.has_session()
         before = await self.ask("GET", f"/computers/{computer}")
-        await deferLater(reactor, 3 * IDLE, lambda: None)
+        await deferLater(reactor, 1.25 * IDLE, lambda: None)
         after = await self.ask("GET", f"/computers/{computer}")
 
         assert before["session"]["number"] == after["session"]["number"]
         status = await self.status()
-        assert status["session"]["open-for"] > 2 * IDLE
-        found, took = await self.operate(computer)
+        assert status["session"]["open-for"] > IDLE
+        found = await self.operate(computer)
         assert (found["status"], found["result-text"]) == ("succeeded", "hello"), found
-        assert took < 1.0
 
 
 class NginxTlsTests(ProxiedTestCase):
@@ -88,12 +88,11 @@ class NginxTlsTests(ProxiedTestCase):
         computer = await self.has_session()
         self.between.stop()
         await self.until(lambda status: status["session"]["carrier"] != "session")
-        self.between = self.proxy(self.folder, self.between.passage, port=self.port)
-        self.addCleanup(self.between.stop)
+        self.between.start()
 
         await self.has_session()
 
-        found, _ = await self.operate(computer)
+        found = await self.operate(computer)
         assert found["status"] == "succeeded"
         page = await self.ask("GET", "/messages?type=operation-result")
         assert len(page["messages"]) == 1
@@ -137,7 +136,7 @@ class NginxAsItComesTests(ProxiedTestCase):
         status = await self.until(lambda status: bool(status["registration"]["is-registered"]))
         computer = status["registration"]["insecure-id"]
 
-        found, _ = await self.operate(computer)
+        found = await self.operate(computer)
 
         assert found["status"] == "succeeded", found
         session = (await self.status())["session"]

@@ -16,7 +16,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         check=False,
         text=True,
-        timeout=30,
+        timeout=120,
     )
 
 
@@ -47,7 +47,7 @@ def test_second_openssl_is_not_loaded_early() -> None:
     code = "import sys, fieldpost.agent.run; print({'_hashlib', '_ssl'} & set(sys.modules) or 'neither')"
 
     ended = subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, check=True, text=True, timeout=30
+        [sys.executable, "-P", "-c", code], capture_output=True, check=True, text=True, timeout=120
     )
 
     assert ended.stdout == "neither\n"

@@ -29,15 +29,19 @@ from fieldpost.plugins import Message, Notification, Plugin, handles
 from fieldpost.runtime.doors import returns_deferred
 from fieldpost.wire.session.proof import key_name
 from tests.certificates import DAY, Authority
+from tests.ports import Reserved
 from tests.server.test_service import _ports, launch
 
 reactor: Any = twisted_reactor  # of which Twisted has no one interface
 pytestmark = pytest.mark.process
 AUTHORITY = Authority()
-PATIENCE = 20.0
+PATIENCE = 120.0
+"""Seconds after which what was waited for is not going to happen."""
 
 HEARD: list[Any] = []
-"""What the plugin below heard, with the time."""
+"""What the plugin below heard."""
+HELD: list[Deferred[None]] = []
+"""While there is one, the plugin's operation goes on until it fires."""
 
 
 class Echo(Plugin):
@@ -53,19 +57,19 @@ class Echo(Plugin):
 
     @handles("echo")
     async def echo(self, message: Message) -> str:
-        HEARD.append(("echo", time.monotonic()))
+        HEARD.append(("echo", message["word"]))
         operation = message["operation-id"]
         self.context.report_output(operation, f"working on {message['word']}\n")
         self.context.report_progress(operation, "steps", 1, 2)
-        pause = float(message.get("pause", 0))
-        await deferLater(reactor, pause, lambda: None)
+        for held in HELD:
+            await held
         return str(message["word"])
 
 
 class SessionTestCase(TestCase):
     """One server as a process; broker and plugin host in this one."""
 
-    timeout = 60
+    timeout = 600
     scheme = "https"
     session = ""
     """Lines of the server's [session]."""
@@ -80,11 +84,14 @@ class SessionTestCase(TestCase):
         (self.folder / "cert.pem").write_bytes(issued.certificate)
         (self.folder / "key.pem").write_bytes(issued.key)
         AUTHORITY.write(self.folder / "ca.pem")
-        self.port = 0
+        HEARD.clear()
+        HELD.clear()
+        reserved = Reserved()
+        self.addCleanup(reserved.release)
+        self.port = reserved.number
         self.process = self.launch()
         self.broker = self.start_broker()
         self.host = self.start_host()
-        HEARD.clear()
 
     def launch(self) -> "subprocess.Popen[str]":
         kind = "tcp" if self.scheme == "http" else "ssl"
@@ -103,7 +110,7 @@ class SessionTestCase(TestCase):
         announced.unlink(missing_ok=True)
         process = launch(config)
         self.addCleanup(self.kill, process)
-        self.port = _ports(announced, process)[0]["port"]
+        _ports(announced, process)
         return process
 
     def kill(self, process: "subprocess.Popen[str] | None" = None) -> None:
@@ -152,10 +159,12 @@ class SessionTestCase(TestCase):
     def _ask(self, method: str, path: str, body: Any) -> Any:
         connection: http.client.HTTPConnection
         if self.scheme == "http":
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         else:
             context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
-            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=context)
+            connection = http.client.HTTPSConnection(
+                "127.0.0.1", self.port, timeout=PATIENCE, context=context
+            )
         headers = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
         connection.request(method, f"/api/v1{path}", body and json.dumps(body), headers)
         answer = connection.getresponse()
@@ -190,17 +199,17 @@ class SessionTestCase(TestCase):
         number: int = status["registration"]["insecure-id"]
         return number
 
-    async def operate(self, computer: int, **fields: Any) -> tuple[dict[str, Any], float]:
-        """An operation, how it ended, and the time until the plugin had it."""
-        begun = time.monotonic()
-        made = await self.ask(
-            "POST",
-            "/operations",
-            {"computer": computer, "type": "echo", "fields": {"word": "hello", **fields}},
-        )
-        found = await self.result(made["id"])
-        ((_, at),) = [heard for heard in HEARD if heard[0] == "echo"]
-        return found, at - begun
+    async def order(self, computer: int, word: str) -> int:
+        """An operation's number."""
+        asked = {"computer": computer, "type": "echo", "fields": {"word": word}}
+        number: int = (await self.ask("POST", "/operations", asked))["id"]
+        return number
+
+    async def operate(self, computer: int) -> dict[str, Any]:
+        """An operation, and how it ended. By the clock alone the plugin would have it a quarter of an hour later."""
+        found = await self.result(await self.order(computer, "hello"))
+        assert [heard for heard in HEARD if heard[0] == "echo"] == [("echo", "hello")]
+        return found
 
     async def result(self, operation: int) -> dict[str, Any]:
         end = time.monotonic() + PATIENCE
@@ -218,10 +227,9 @@ class OverTlsTests(SessionTestCase):
         """It reaches the plugin at once, and its result the operator."""
         computer = await self.has_session()
 
-        found, took = await self.operate(computer)
+        found = await self.operate(computer)
 
         assert (found["status"], found["result-text"]) == ("succeeded", "hello"), found
-        assert took < 1.0
 
     @returns_deferred
     async def test_notified(self) -> None:
@@ -251,17 +259,16 @@ class OverTlsTests(SessionTestCase):
     async def test_watched(self) -> None:
         """An operator sees what an operation writes while it runs."""
         computer = await self.has_session()
-        made = await self.ask(
-            "POST",
-            "/operations",
-            {"computer": computer, "type": "echo", "fields": {"word": "long", "pause": 2}},
-        )
+        held: Deferred[None] = Deferred()
+        HELD.append(held)
+        number = await self.order(computer, "long")
 
-        seen = await self.ask("GET", f"/operations/{made['id']}/output?after=0&wait=10")
+        seen = await self.ask("GET", f"/operations/{number}/output?after=0&wait=50")
 
         assert seen["output"] == "working on long\n", seen
         assert seen["status"] not in ("succeeded", "failed")
-        assert (await self.result(made["id"]))["status"] == "succeeded"
+        held.callback(None)
+        assert (await self.result(number))["status"] == "succeeded"
 
     @returns_deferred
     async def test_killed_and_back(self) -> None:
@@ -273,7 +280,7 @@ class OverTlsTests(SessionTestCase):
         self.process = self.launch()
         assert await self.has_session() == computer
 
-        found, _ = await self.operate(computer)
+        found = await self.operate(computer)
         assert found["status"] == "succeeded"
 
     @returns_deferred
@@ -297,10 +304,9 @@ class InsideTlsTests(SessionTestCase):
         """With TLS inside, all is the same."""
         computer = await self.has_session()
 
-        found, took = await self.operate(computer)
+        found = await self.operate(computer)
 
         assert found["status"] == "succeeded"
-        assert took < 1.0
 
 
 class PlainTests(SessionTestCase):
@@ -313,7 +319,7 @@ class PlainTests(SessionTestCase):
         """Without TLS, where both sides were told so for a test."""
         computer = await self.has_session()
 
-        found, _ = await self.operate(computer)
+        found = await self.operate(computer)
 
         assert found["status"] == "succeeded"
 
@@ -330,12 +336,11 @@ class WithoutTests(SessionTestCase):
         )
         computer = status["registration"]["insecure-id"]
 
-        found, took = await self.operate(computer)
+        found = await self.operate(computer)
         await self.ask("POST", "/topics/weather", {"value": "rain"})
         await self.until(lambda _: ("weather", "rain") in HEARD)
 
         assert found["status"] == "succeeded"
-        assert took < 5.0
 
 
 class MutualTests(SessionTestCase):
@@ -356,7 +361,7 @@ class MutualTests(SessionTestCase):
         """A machine may show a certificate of its own; its key is its computer's from then on."""
         computer = await self.has_session()
 
-        found, _ = await self.operate(computer)
+        found = await self.operate(computer)
 
         assert found["status"] == "succeeded"
         public = x509.load_pem_x509_certificate(self.issued.certificate).public_key()

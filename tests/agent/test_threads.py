@@ -22,7 +22,7 @@ class Reactor:
         self.calls.put(lambda: callable(*args))
 
     def turn(self) -> None:
-        self.calls.get(timeout=10)()
+        self.calls.get(timeout=120)()
 
 
 def test_a_result_comes_in_the_reactors_thread() -> None:
@@ -61,12 +61,12 @@ def test_only_so_many_run_at_a_time_and_the_others_come_after_in_order() -> None
         return number
 
     done: list[Deferred[int]] = [threads.run(work, number) for number in range(4)]
-    assert {entered.get(timeout=10), entered.get(timeout=10)} == {0, 1}
+    assert {entered.get(timeout=120), entered.get(timeout=120)} == {0, 1}
     assert entered.empty()
 
     gates[1].set()
     reactor.turn()
-    assert entered.get(timeout=10) == 2
+    assert entered.get(timeout=120) == 2
     for gate in gates:
         gate.set()
     for _ in range(3):

@@ -46,7 +46,7 @@ def test_twistd_finds_them() -> None:
         check=False,
         text=True,
         cwd=PLUGIN_FILE.parents[2],
-        timeout=60,
+        timeout=120,
     )
 
     assert ended.returncode == 1

@@ -119,7 +119,7 @@ class OnTheWire(TestCase):
     """Against a real peer."""
 
     pytestmark = pytest.mark.process
-    timeout = 60
+    timeout = 240
 
     @returns_deferred
     async def test_a_request_without_a_body(self) -> None:

@@ -2,34 +2,31 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 from tests.broker.landscape.scene import ACCOUNT
+from tests.ports import HOST, Reserved
 from tests.server.test_service import PROGRAM
 
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+PATIENCE = 120.0
 
 
 class Server:
-    """Our server as a process, and its operator."""
+    """Our server as a process, and its operator. Whoever makes one must close it."""
 
     def __init__(self, folder: Path, *types: str) -> None:
         """`types`: what it accepts beside the core's."""
-        self.port = free_port()
+        self._reserved = Reserved()
+        self.port = self._reserved.number
         self._config = folder / "server.toml"
         self._config.write_text(
-            f'[server]\nstate-dir = "state"\nlisten = ["tcp:port={self.port}:interface=127.0.0.1"]\n'
+            f'[server]\nstate-dir = "state"\nlisten = ["tcp:port={self.port}:interface={HOST}"]\n'
             f'api-token = "secret"\n[intake]\naccepted-types = {json.dumps(types)}\n'
             f'[account.{ACCOUNT.account_name}]\nregistration-key = "{ACCOUNT.registration_password}"\n'
             "auto-accept = true\n"
@@ -59,24 +56,25 @@ class Server:
             process.kill()
             process.wait()
 
+    def close(self) -> None:
+        """Kill it if it runs; it is not started again."""
+        self.kill()
+        self._reserved.release()
+
     def ask(self, method: str, path: str, value: Any = None) -> Any:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-        headers = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
-        connection.request(
-            method, f"/api/v1{path}", None if value is None else json.dumps(value).encode(), headers
-        )
-        answer = json.loads(connection.getresponse().read())
-        connection.close()
-        return answer
+        octets = None if value is None else json.dumps(value).encode()
+        return self._call(method, path, octets, "application/json")
 
     def put(self, octets: bytes) -> int:
         """An attachment; its id."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-        headers = {"Authorization": "Bearer secret", "Content-Type": "application/octet-stream"}
-        connection.request("POST", "/api/v1/attachments", octets, headers)
-        found: int = json.loads(connection.getresponse().read())["id"]
-        connection.close()
+        found: int = self._call("POST", "/attachments", octets, "application/octet-stream")["id"]
         return found
+
+    def _call(self, method: str, path: str, octets: bytes | None, kind: str) -> Any:
+        headers = {"Authorization": "Bearer secret", "Content-Type": kind}
+        with closing(HTTPConnection(HOST, self.port, timeout=PATIENCE)) as connection:
+            connection.request(method, f"/api/v1{path}", octets, headers)
+            return json.loads(connection.getresponse().read())
 
     def operate(self, type: str, **fields: Any) -> None:
         self.ask("POST", "/operations", {"computer": 1, "type": type, "fields": fields})

@@ -127,13 +127,13 @@ class Day:
 class DayTests(TestCase):
     """From the first contact on."""
 
-    timeout = 240
+    timeout = 900
 
     @returns_deferred
     async def test_a_day(self) -> None:
         """Nothing is lost, doubled or out of order; operations run within seconds of being asked for."""
         server = Server(temporary(self), "text-message")
-        self.addCleanup(server.kill)
+        self.addCleanup(server.close)
         server.start()
         day = Day(self, server)
 

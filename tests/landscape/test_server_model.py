@@ -530,13 +530,13 @@ def real() -> Iterator[Server]:
         process = Server(Path(folder), "load-average")
         process.start()
         yield process
-        process.kill()
+        process.close()
 
 
 def carry(process: Server, request: bytes) -> bytes:
     """As libcurl does: a connection per request, and a large body after the go-ahead (landscape 1.1)."""
     head, _, body = request.partition(b"\r\n\r\n")
-    with socket.create_connection(("127.0.0.1", process.port), timeout=30) as line:
+    with socket.create_connection(("127.0.0.1", process.port), timeout=120) as line:
         line.sendall(head + b"\r\n\r\n")
         answer = b""
         if b"Expect: 100-continue" in head:

@@ -433,7 +433,7 @@ class Watched(Child):
 class RealScripts(TestCase):
     """Real processes; the clock is the test's, so that no time limit takes time."""
 
-    timeout = 30
+    timeout = 240
 
     def setUp(self) -> None:
         self.said: Deferred[None] = Deferred()

@@ -24,7 +24,7 @@ class ThreadCalls:
 
     def until(self, awaited: "Deferred[Any]") -> "Deferred[Any]":
         while not awaited.called:
-            self._calls.get(timeout=10)()
+            self._calls.get(timeout=120)()
         return awaited
 
 

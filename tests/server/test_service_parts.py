@@ -32,7 +32,7 @@ class ThreadedReactor(MemoryReactorClock):
 
     def run_until(self, done: "Deferred[Any]") -> None:
         while not done.called:
-            self._calls.get(timeout=10)()
+            self._calls.get(timeout=120)()
 
     def listenTCP(self, port: int, *args: Any, **kwargs: Any) -> Any:
         if self._error is not None:

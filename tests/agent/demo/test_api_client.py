@@ -73,7 +73,7 @@ def server(folder: Path) -> Iterator[ScriptedServer]:
 @pytest.fixture
 def client(server: ScriptedServer, folder: Path) -> Iterator[ApiClient]:
     found = ApiClient(
-        host="127.0.0.1", port=server.server_port, token="s3cret", ca_file=folder / "ca.pem", timeout=5
+        host="127.0.0.1", port=server.server_port, token="s3cret", ca_file=folder / "ca.pem", timeout=120
     )
     yield found
     found.close()

@@ -39,5 +39,5 @@ if __name__ == "__main__":
     )
     supervisor.startService()
     reactor.addSystemEventTrigger("before", "shutdown", supervisor.stopService)
-    reactor.callLater(60, reactor.stop)
+    reactor.callLater(300, reactor.stop)
     reactor.run()

@@ -51,7 +51,7 @@ CBOR = {"kind": "application/cbor"}
 class WebTests(TestCase):
     """A real server, which replies as each test says."""
 
-    timeout = 60
+    timeout = 240
 
     def setUp(self) -> None:
         self.web = Web()
@@ -392,7 +392,7 @@ class Nowhere:
 class TimeTests(TestCase):
     """Nothing is waited for without end; the clock is in the test's hand, the rest is real."""
 
-    timeout = 60
+    timeout = 240
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -503,7 +503,7 @@ def waiting_in(transport: Any) -> int:
 class EndTests(TestCase):
     """However an exchange ends, nothing is left of it; the test would say so."""
 
-    timeout = 60
+    timeout = 240
 
     def setUp(self) -> None:
         self.web = Silent()
@@ -564,7 +564,7 @@ class EndTests(TestCase):
 class PeersTestCase(TestCase):
     """Peers that say what each test wants."""
 
-    timeout = 60
+    timeout = 240
 
     def peers(self, *peers: Protocol) -> str:
         """One for each connection; the URL of them all."""

@@ -21,7 +21,7 @@ class PostTests(TestCase):
     """Against real peers."""
 
     pytestmark = pytest.mark.process
-    timeout = 60
+    timeout = 240
 
     @returns_deferred
     async def test_headers_are_written_as_the_letter_has_them(self) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 from base64 import b64encode
 from functools import partial
 from typing import Any
@@ -33,6 +32,7 @@ from fieldpost.broker.carriage.trust import Trust
 from fieldpost.runtime.doors import returns_deferred
 
 from ...certificates import Authority
+from ...ports import Reserved
 from .peers import (
     HOST,
     Saying,
@@ -349,12 +349,11 @@ class TinyproxyProcess(ProcessProtocol):
         self.ended.callback(None)
 
 
-def free_port() -> int:
-    """A port that nobody listens at now."""
-    with socket.socket() as found:
-        found.bind((HOST, 0))
-        number: int = found.getsockname()[1]
-        return number
+def reserved_port(case: TestCase) -> int:
+    """A port that nobody listens at but whom the test lets."""
+    port = Reserved()
+    case.addCleanup(port.release)
+    return port.number
 
 
 @pytest.mark.process
@@ -362,14 +361,14 @@ def free_port() -> int:
 class TinyproxyTests(TestCase):
     """Exchanges through a real proxy."""
 
-    timeout = 60
+    timeout = 240
 
     def setUp(self) -> None:
         self.web = Web()
 
     async def proxy(self, *lines: str, login: str = "") -> Proxies:
         """Start the proxy with these lines in its configuration; what leads through it."""
-        port = free_port()
+        port = reserved_port(self)
         path = temporary(self) / "tinyproxy.conf"
         path.write_text(
             "\n".join([f"Port {port}", f"Listen {HOST}", "Timeout 30", "LogLevel Info", *lines, ""])
@@ -472,7 +471,7 @@ class TinyproxyTests(TestCase):
     async def test_a_server_that_the_proxy_does_not_reach_is_named(self) -> None:
         """Through the tunnel; a relayed request is refused by the proxy's own answer."""
         proxies = await self.proxy()
-        port = free_port()
+        port = reserved_port(self)
 
         tunnelled: Any = await a_transport(self, f"https://localhost:{port}", proxies=proxies).exchange(
             a_request()
@@ -492,12 +491,12 @@ class TinyproxyTests(TestCase):
 class WithoutProxyTests(TestCase):
     """A proxy that is not there, or is something else."""
 
-    timeout = 60
+    timeout = 240
 
     @returns_deferred
     async def test_a_proxy_that_is_not_there_is_named(self) -> None:
         """Not the server."""
-        port = free_port()
+        port = reserved_port(self)
         proxies = Proxies.chosen(proxy=f"http://{HOST}:{port}", no_proxy=[], environ={})
 
         for url in ("https://localhost:1", "http://localhost:1"):

@@ -31,7 +31,7 @@ KILLS = 3
 class CrashTests(TestCase):
     """`kill -9` at any moment loses nothing that was answered, and doubles nothing."""
 
-    timeout = 60
+    timeout = 240
 
     def setUp(self) -> None:
         # Twisted's own folder for tests may be too deep for a socket's path.

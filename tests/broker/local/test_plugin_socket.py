@@ -164,7 +164,7 @@ class MemoryTests(SynchronousTestCase):
 class SocketTests(TestCase):
     """The same over a real UNIX socket, with the kernel's credentials and the store's own thread."""
 
-    timeout = 20
+    timeout = 240
 
     def setUp(self) -> None:
         folder = folder_of(self)

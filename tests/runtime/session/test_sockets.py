@@ -81,7 +81,7 @@ class Silent(Protocol):
 class SocketTests(TestCase):
     """Both ends in this process, with a real wire between."""
 
-    timeout = 30
+    timeout = 240
 
     def setUp(self) -> None:
         """A server's handlers."""

@@ -17,7 +17,7 @@ from fieldpost.wire.session.identity import CHECKED_SERVER, SERVER, Evidence, Ro
 from fieldpost.wire.session.opening import DEFAULT_SERVER, HeadReader, Upgraded, build_request, judge_answer
 from fieldpost.wire.session.session import Session
 
-PATIENCE = 10.0
+PATIENCE = 120.0
 
 
 class BlockingAgent:

@@ -3,7 +3,6 @@
 import json
 import socket
 import ssl
-import time
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from fieldpost.wire.session.events import PeerClosed
 from fieldpost.wire.session.opening import NoUpgrade, Upgraded
 from tests.certificates import Authority
 from tests.server.session.blocking import BlockingAgent
-from tests.server.test_service import ask, make_certificate, running, write_config
+from tests.server.test_service import PATIENCE, ask, make_certificate, running, write_config
 from tests.server.wired import client_payload, register_message
 
 pytestmark = pytest.mark.process
@@ -25,11 +24,11 @@ HEADERS = {"Authorization": "Bearer secret"}
 
 
 def dial(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=10)
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
 
 def get(port: int, path: str) -> Any:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         return json.loads(ask(connection, "GET", path, None, HEADERS)[1])
     finally:
@@ -159,11 +158,9 @@ def test_stop(tmp_path: Path) -> None:
         identity = register(dial(plain["port"]), inside=trusted)
         agent = BlockingAgent(dial(plain["port"]), inside=trusted, **identity)
         agent.wait_for(Opened)
-        started = time.monotonic()
 
     goodbye = agent.wait_for(PeerClosed)
     assert (goodbye.reason, 5 <= goodbye.retry_after <= 10) == (b"shutdown", True)
-    assert time.monotonic() - started < 10
     agent.wait_for(Closed)
     agent.close()
 
