@@ -18,11 +18,9 @@ from twisted.python.failure import Failure
 from ...wire.cbor import Value
 from ...wire.errors import LocalProtocolError, RemoteProtocolError
 from ...wire.session.events import Aborted, Atom, Cancelled, Map, Requested, atom_of
-from ...wire.session.hello import Hello
 from ...wire.session.outcome import NotActive, Unencodable, details_of
-from .calls import Args
 from .errors import CallCancelled, CommandError, Details
-from .later import Moment, deferred_of
+from .later import deferred_of
 
 Answer = Iterable[Value] | Awaitable[Iterable[Value] | None] | None
 """None answers without a value. An iterator is drawn from as fast as the peer takes the values."""
@@ -60,28 +58,11 @@ class Answering(Protocol):
         """How far it is."""
 
 
-class Caller(Protocol):
-    """The peer, for a handler that asks back."""
-
-    @property
-    def hello(self) -> Hello | None:
-        """What it said of itself."""
-
-    def call(
-        self, name: str, args: "Args | None" = None, *, data: bytes | None = None
-    ) -> "Deferred[tuple[Value, ...]]":
-        """See Peer.call."""
-
-    def tell(self, name: str, args: "Args | None" = None) -> None:
-        """See Peer.tell."""
-
-
 class Asked:
     """A call of the peer to us."""
 
     __slots__ = (
         "_answers",
-        "_cancelled",
         "_work",
         "args",
         "bulk",
@@ -89,15 +70,12 @@ class Asked:
         "is_over",
         "is_standing",
         "name",
-        "peer",
         "request",
     )
 
-    def __init__(self, answers: "Answers", peer: Caller, event: Requested) -> None:
+    def __init__(self, answers: "Answers", event: Requested) -> None:
         self._answers = answers
-        self._cancelled: Moment[None] | None = None
         self._work: Deferred[Any] | None = None
-        self.peer = peer
         self.request = event.request
         self.name: str = event.name.decode("utf-8", "backslashreplace")
         self.args: Map = event.args
@@ -135,20 +113,9 @@ class Asked:
         """Call this, once, as soon as `is_clear`, but never from within this; not at all when the call is over."""
         self._answers.when_clear(self, callback)
 
-    @property
-    def cancelled(self) -> "Deferred[None]":
-        """Fires when the peer takes the call back or is lost. A new one each time."""
-        if self._cancelled is None:
-            self._cancelled = Moment()
-            if self.is_over:
-                self._cancelled.happen(None)
-        return self._cancelled.when()
-
     def stop(self) -> None:
         """Nobody waits for the answer any more: say so to those who make it."""
         self.is_over = True
-        if self._cancelled is not None:
-            self._cancelled.happen(None)
         if self._work is not None:
             self._work.cancel()
 
@@ -163,14 +130,12 @@ class Answers:
     def __init__(
         self,
         *,
-        peer: Caller,
         session: Answering,
         handlers: Mapping[str, Handler],
         is_paused: Callable[[], bool],
         wake: Callable[[], object],
         log: Logger,
     ) -> None:
-        self._peer = peer
         self._session = session
         self._handlers = {name.encode(): handler for name, handler in handlers.items()}
         self._is_paused = is_paused
@@ -192,7 +157,7 @@ class Answers:
         if handler is None or self._running >= MAX_RUNNING:
             self._turn_away(event, handler)
             return
-        asked = self._asked[event.request] = Asked(self, self._peer, event)
+        asked = self._asked[event.request] = Asked(self, event)
         try:
             answer = handler(asked)
         except Exception:  # noqa: BLE001 - _refuse tells the peer, and the log what is not the peer's to see

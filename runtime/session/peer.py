@@ -131,7 +131,6 @@ class Peer:
             log=self.log,
         )
         self._answers = Answers(
-            peer=self,
             session=session,
             handlers=self._handlers,
             is_paused=lambda: carrier.is_paused,

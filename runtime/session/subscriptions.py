@@ -218,10 +218,8 @@ class Subscriptions:
 
     log = Logger()
 
-    def __init__(self, *, clock: IReactorTime, log: Logger | None = None) -> None:
+    def __init__(self, *, clock: IReactorTime) -> None:
         self.clock = clock
-        if log is not None:
-            self.log = log
         self.publisher: Publisher | None = None
         """Whoever is asked now."""
         self._all: list[Subscription] = []

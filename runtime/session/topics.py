@@ -5,7 +5,7 @@ A scope is whoever may hear the topics in it, such as one computer. What handler
 made here. A subscriber whose line is not clear is told the newest when it is, and nothing of what came before.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -40,12 +40,8 @@ class _Scope:
 class Topics:
     """All topics of all scopes."""
 
-    def __init__(
-        self, *, clock: IReactorTime, names: Iterable[str] | None = None, lease: float = LEASE
-    ) -> None:
-        """`names` are the topics that may be listened to; None for any."""
+    def __init__(self, *, clock: IReactorTime, lease: float = LEASE) -> None:
         self._clock = clock
-        self._names = None if names is None else frozenset(names)
         self._lease = lease
         self._scopes: dict[Hashable, _Scope] = {}
 
@@ -91,9 +87,6 @@ class Topics:
         return waiter.over
 
     def _enter(self, scope: Hashable, since: dict[str, int | None]) -> tuple[_Scope, Feed]:
-        for name in since:
-            if self._names is not None and name not in self._names:
-                raise CommandError("unknown-topic", f"there is no topic `{name}` here")
         there = self._scopes.setdefault(scope, _Scope())
         unheard = {name for name, topic in there.topics.items() if topic.seq == 0}
         if len(unheard.union(since.keys() - there.topics.keys())) > MAX_TOPICS:

@@ -17,7 +17,6 @@ from twisted.logger import Logger
 
 from ...runtime.session.answers import Answers, Asked, Handler
 from ...runtime.session.errors import CommandError
-from ...runtime.session.peer import Peer
 from ...wire.http import COMPUTER_ID
 from ...wire.session.agreement import Profile
 from ...wire.session.events import Broken, Cancelled, Requested
@@ -160,7 +159,6 @@ class _Served:
         self, *, post: _Quiet, handlers: Mapping[str, Handler], clock: IReactorTime, log: Logger
     ) -> None:
         self._answers = Answers(
-            peer=Peer(clock=clock, handlers={}),
             session=post,
             handlers=handlers,
             is_paused=lambda: False,

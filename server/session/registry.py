@@ -86,12 +86,11 @@ class Registry:
         commits: Commits,
         clock: IReactorTime,
         incarnation: bytes,
-        clones: CloneWatch | None = None,
         twins: Mapping[int, float] = MappingProxyType({}),
     ) -> None:
         self._commits = commits
         self._clock = clock
-        self._clones = clones or CloneWatch()
+        self._clones = CloneWatch()
         self._twins = dict(twins)
         self._live: dict[int, Entry] = {}
         self._locks: dict[int, DeferredLock] = {}

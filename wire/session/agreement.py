@@ -118,9 +118,6 @@ class Closed:
 class ProbeAnswered:
     """The peer lives."""
 
-    round_trip: float
-    """Smoothed, in seconds."""
-
 
 @frozen(kw_only=True)
 class ProbeFailed:

@@ -43,7 +43,6 @@ from .values import CODECS
 POST_PATH = "/exchange"
 MEDIA_TYPE = "application/x-fieldpost-frames"
 """Of the body and the answer."""
-MAX_WAIT_SECONDS = 50
 """Of the command `wait`, which stands in for a subscription."""
 MOST_FRAMES = 4_096
 """In a body or an answer: they are looked at in one go, while nobody else is served."""
@@ -102,7 +101,6 @@ class Post:
         self._frames_left = MOST_FRAMES
         self._allowed = None if allowed is None else frozenset(allowed)
         self._out: list[AnyEvent] = []
-        self._is_heard = False
         self.respond, self.fail, self.drop = reactor.respond, reactor.fail, reactor.drop
         self.output, self.progress = reactor.output, reactor.progress
         """What the Reactor does alone; see there."""
@@ -112,11 +110,6 @@ class Post:
     def state(self) -> State:
         """Where we stand."""
         return self._machine.state
-
-    @property
-    def is_done(self) -> bool:
-        """On a server: whether the body has ended, all is answered, and `data_to_send` has given the last of it."""
-        return self._is_heard and not self._reactor.active and not self._reactor.unsent
 
     # Octets
 
@@ -150,7 +143,6 @@ class Post:
     def receive_end(self, now: float) -> list[AnyEvent]:
         """That was all of it."""
         missing = self._framer.end()
-        self._is_heard = True
         if self.state is not State.CLOSED:
             if missing is not None:
                 self._break("truncated", missing)
@@ -165,15 +157,6 @@ class Post:
     def _end_answer(self, now: float) -> None:
         is_whole = self.state is State.OPEN and not self._reactor.outstanding
         self._finish(Closed(reason=DONE if is_whole else LOST, by_peer=True), now)
-
-    def abandon(self, now: float) -> list[AnyEvent]:
-        """The connection is gone: what has no answer gets none."""
-        self._is_heard = True
-        if self.state is not State.CLOSED:
-            lost = self._reactor.break_off(LOST, "the connection was lost")
-            self._out += [event for event in lost if isinstance(event, Aborted)]
-            self._finish(Closed(reason=LOST, by_peer=True), now)
-        return self._take_events()
 
     def _take_events(self) -> list[AnyEvent]:
         out, self._out = self._out, []

@@ -30,11 +30,6 @@ def key_name(public_key: bytes) -> str:
     return b32encode(sha256(public_key).digest()).decode("ascii").rstrip("=").lower()
 
 
-def key_id(prefix: str, public_key: bytes) -> str:
-    """The id of whoever holds this key, in this role."""
-    return prefix + key_name(public_key)
-
-
 @frozen(kw_only=True)
 class Party:
     """One end, as the proof sees it."""

@@ -26,7 +26,7 @@ from .events import (
     Progress,
     Value,
 )
-from .frame import MAY_IGNORE, PONG, Frame, FrameType, PartFlag
+from .frame import PONG, Frame, FrameType, PartFlag
 from .identity import Role
 from .intake import Intake, PeerBrokeOff
 from .limits import Limits, Pool
@@ -219,11 +219,6 @@ class Reactor:
     def is_closing(self) -> bool:
         """One of the ends said goodbye: no new requests."""
         return self._arrivals.is_closing
-
-    @property
-    def last_asked(self) -> int:
-        """The latest request of the peer that was taken up: `last` of a close frame."""
-        return self._arrivals.last
 
     @property
     def unsent(self) -> int:
@@ -484,11 +479,6 @@ class Reactor:
 
     def _goodbye(self, values: Map) -> Map:
         return {b"last": self._arrivals.last, **values}
-
-    def extension(self, name: bytes, data: bytes, *, request: int = 0) -> None:
-        """A frame of type 15 that the peer may ignore."""
-        self._check_alive()
-        self._sender.put_control(FrameType.EXTENSION, request, MAY_IGNORE, cbor.encode(name) + data)
 
     def _check_session(self) -> None:
         self._check_alive()

@@ -152,11 +152,6 @@ class Session:
         return self._handshake.is_master
 
     @property
-    def round_trip(self) -> float | None:
-        """Smoothed, in seconds; None while unknown."""
-        return self._keepalive.round_trip if self._keepalive else None
-
-    @property
     def unsent(self) -> int:
         """Octets that wait to be written."""
         return self._reactor.unsent
@@ -517,7 +512,7 @@ class Session:
     def _absorb_pong(self, event: Ponged) -> None:
         keepalive = self._keepalive
         if keepalive is not None and keepalive.answered(event.cookie, self._now):
-            self._out.append(ProbeAnswered(round_trip=keepalive.round_trip or 0.0))
+            self._out.append(ProbeAnswered())
 
     # Requests of the peer
 

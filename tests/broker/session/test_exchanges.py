@@ -118,7 +118,7 @@ class World:
         if self.both.chance():
             return await self.cut()
         assert asked.data is not None
-        hello = asked.peer.hello
+        hello = self.server.peer.hello
         assert hello is not None
         secure_id = self.secret_of(hello.id)
         request = Request(

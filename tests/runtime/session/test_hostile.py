@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
@@ -44,7 +45,7 @@ def test_a_subscription_is_granted_once() -> None:
     def subscribe(asked: Asked) -> Any:
         granted.append(asked)
         asked.send(write_granted(30.0))
-        return asked.cancelled
+        return Deferred()
 
     pair = Pair(server={"subscribe": subscribe})
     subscriptions = Subscriptions(clock=pair.clock)

@@ -526,19 +526,19 @@ def test_a_publisher_that_talks_nonsense(value: Any) -> None:
 
 
 def test_what_a_publisher_refuses() -> None:
-    """Topics that there are not, more than there may be, and what is no subscription."""
-    world = World(names=["messages"])
+    """What is no subscription."""
+    world = World()
     pair = world.connect()
     codes = []
 
-    for args in ({"topics": [b"other"]}, {"topics": b"messages"}, {}):
+    for args in ({"topics": [b"\xff"]}, {"topics": b"messages"}, {}):
         answer = pair.client.call("subscribe", args)
         pair.settle()
         error = error_of(answer)
         assert isinstance(error, CommandFailed)
         codes.append(error.code)
 
-    assert codes == ["unknown-topic", "malformed", "malformed"]
+    assert codes == ["malformed"] * 3
     assert world.topics.listeners(COMPUTER) == 0
 
 

@@ -116,11 +116,6 @@ def test_two_at_once() -> None:
     assert reactor.partial == 1
 
 
-def test_last_asked() -> None:
-    """The latest request that was taken up is known: a goodbye says it."""
-    assert asked(1, 7).last_asked == 7
-
-
 @pytest.mark.conformance("M31")
 def test_stray_continuation() -> None:
     """A continuation of a request that does not go on is an error."""
@@ -191,11 +186,6 @@ def test_extensions() -> None:
     assert code_of(receive(started(), (15, 7, 0, name))) == "unknown-extension"
     assert code_of(receive(started(), (15, 7, 1, b""))) == "extension-malformed"
     assert code_of(receive(started(), (4, 1, 0, b""))) == "unknown-frame-type"
-    sender, receiver = Reactor(Role.CLIENT), Reactor(Role.SERVER)
-    sender.extension(b"shiny", b"data")
-    assert [event for frame in take(sender) for event in receiver.receive(frame)] == [
-        Extension(0, b"shiny", b"data")
-    ]
 
 
 @pytest.mark.conformance("M42")

@@ -58,7 +58,6 @@ def test_a_post_asks_and_is_answered() -> None:
     frames = [frame.type for frame in Framer(1 << 16).feed(octets)]
     assert frames[:2] == [FrameType.HELLO, FrameType.DECISION]
     assert b"".join(v for e in _of(Responded, told) for v in e.values) == b"answer" * 10_000
-    assert accepting.is_done
     assert told[-1] == Closed(reason="done", by_peer=True)
 
 
@@ -83,7 +82,6 @@ def test_nothing_leaves_before_the_body_has_ended_then_as_answers_end() -> None:
     accepting.receive_end(0.0)
     accepting.respond(ids[0], [1], end=True)
     first = accepting.data_to_send()
-    assert not accepting.is_done
     accepting.respond(ids[1], [2], end=True)
     octets = first + accepting.data_to_send()
     told = client.receive_data(octets, 0.0)
@@ -186,7 +184,6 @@ def test_a_body_that_is_none_is_answered_with_an_error_frame(octets: bytes) -> N
     assert isinstance(events[-1], Broken)
     types = [frame.type for frame in Framer(1 << 16).feed(accepting.data_to_send())]
     assert FrameType.ERROR in types
-    assert accepting.is_done
 
 
 def test_a_request_without_its_end_is_aborted() -> None:
@@ -279,19 +276,6 @@ def test_frames_of_a_connection_do_no_harm() -> None:
     events: list[Any] = [*accepting.receive_data(body + ping, 0.0)]
     assert [type(event) for event in events] == [Opened]
     assert _last(accepting.receive_data(b"\xff\xff\xff" + b"\0" * 5, 0.0)).code == "frame-too-large"
-
-
-def test_a_lost_connection_aborts_what_runs() -> None:
-    """On the server, whose work can stop then."""
-    client, accepting = _client(), _server()
-    request = client.request(b"wait", {})
-    _pass(client, accepting)
-
-    events = accepting.abandon(0.0)
-
-    assert [event.request for event in _of(Aborted, events)] == [request]
-    assert isinstance(events[-1], Closed)
-    assert accepting.abandon(0.0) == []
 
 
 def test_a_post_asks_before_its_answer_begins() -> None:

@@ -801,7 +801,6 @@ def test_silence_is_pinged_and_pongs_are_life() -> None:
     assert ends.client.session.state is ends.server.session.state is State.OPEN
     pings = [frame for frame in _frames(ends.sent[ends.client]) if frame.type == FrameType.PING]
     assert 140 < len(pings) < 300
-    assert ends.client.session.round_trip == 0.0
 
 
 @pytest.mark.conformance("F41", "Z17")
@@ -852,7 +851,7 @@ def test_a_probe_is_answered_by_a_live_peer_and_fails_with_a_dead_one() -> None:
 
     assert accepting.probe(0.0) == accepting.probe(0.0) == []
     ends.run()
-    assert ends.server.of(ProbeAnswered) == [ProbeAnswered(round_trip=0.0)]
+    assert ends.server.of(ProbeAnswered) == [ProbeAnswered()]
     assert _types(ends.sent[ends.server]).count(FrameType.PING) == 1
 
     accepting.probe(10.0)
