@@ -12,7 +12,9 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
+from fieldpost.server.ration import BURST
 from fieldpost.server.session.carrier import Carrier, Cover
+from fieldpost.server.session.certificate import Untaken
 from fieldpost.server.session.door import Asked, Door, Doors, Gate, Theirs, TooLong, TurnedAway, Welcome
 from fieldpost.server.site import SiteLimits
 from fieldpost.wire.errors import TooLarge
@@ -281,6 +283,19 @@ def test_session_counts_as_a_connection() -> None:
     second.lose()
 
     assert wired.site.connections == 1
+
+
+def test_certificate_that_is_not_taken() -> None:
+    """Whoever shows one is named in the log, as often as there is room for strangers, and gone."""
+    wired = WiredServer()
+
+    with capturedLogs() as events:
+        for _ in range(1_000):
+            Connected(wired=wired).door.connectionLost(Failure(Untaken("its certificate has expired")))
+
+    lines = [event for event in events if event.get("cause") == "its certificate has expired"]
+    assert (len(lines), lines[0]["peer"]) == (BURST, "192.0.2.7 port 5000")
+    assert (wired.site.connections, wired.clock.getDelayedCalls()) == (0, [])
 
 
 def test_tls_begins_behind_the_answer() -> None:
