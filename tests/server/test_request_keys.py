@@ -1,7 +1,10 @@
 """An operator's request that is repeated under its key is carried out once, whatever was lost on the way."""
 
+import json
 import sqlite3
+import time
 from contextlib import closing
+from http.client import HTTPConnection
 from importlib.resources import files
 from itertools import count
 from pathlib import Path
@@ -19,6 +22,7 @@ from fieldpost.runtime.database import open_database
 from fieldpost.server.composition import APPLICATION_ID, open_server_database
 from fieldpost.server.errors import Refused
 from fieldpost.server.request_keys import KEPT_SECONDS, MAX_KEY_OCTETS, MOST_KEYS, RequestKey, once_txn
+from tests.server.test_service import PATIENCE, _ports, launch, write_config
 from tests.server.wired import (
     HeldWriter,
     Reply,
@@ -299,12 +303,16 @@ def test_most_keys(wired: WiredServer) -> None:
 
 
 class DyingWriter(HeldWriter):
-    """A writer's thread that does what it is given, while nobody hears of it when it `is_dead`."""
+    """A writer's thread that dies once it `has` done so many more commits: the last is on the disk, and nobody hears of it."""
 
-    is_dead = False
+    has: int | None = None
 
     def run(self, function: Any, /, *args: Any, **kwargs: Any) -> "Deferred[Any]":
-        if self.is_dead:
+        if self.has == 0:
+            return Deferred()
+        if self.has is not None:
+            self.has -= 1
+        if self.has == 0:
             function(*args, **kwargs)
             return Deferred()
         done = super().run(function, *args, **kwargs)
@@ -339,13 +347,15 @@ def test_at_the_same_time() -> None:
     assert operations(wired) == 1
 
 
-def test_death_between_commit_and_answer(tmp_path: Path) -> None:
-    """The server dies when the operation is stored and before it could say so: the repeat finds it."""
+@pytest.mark.parametrize("commits", [1, 2, 3])
+def test_death_between_commit_and_answer(tmp_path: Path, commits: int) -> None:
+    """The server dies when it has stored something and before it could say so: the repeat finds it, whatever it was."""
     path, writer = str(tmp_path / "server.sqlite"), DyingWriter()
     wired = WiredServer(path, writer=writer)
     wired.register()
-    writer.is_dead = True
-    assert send(wired, "key-1").value() == b""
+    writer.has = commits
+    send(wired, "key-1")
+    assert operations(wired) == 1
     wired.connection.close()
 
     again = WiredServer(path)
@@ -376,12 +386,72 @@ def _no_commit(action: int, first: str | None, *rest: str | None) -> int:
     return sqlite3.SQLITE_DENY if is_commit else sqlite3.SQLITE_OK
 
 
-LOSSES = st.sampled_from(["nothing", "the request", "the answer", "the server"])
+class Killed:
+    """A server's process that is killed and started again over the same database."""
+
+    def __init__(self, folder: Path) -> None:
+        self._config = write_config(folder, '["tcp:port=0:interface=127.0.0.1"]')
+        self._state = folder / "state"
+        self._asking: list[HTTPConnection] = []
+        self.start()
+
+    def start(self) -> None:
+        self._process = launch(self._config)
+        (self._port,) = (port["port"] for port in _ports(self._state / "ports.json", self._process))
+
+    def kill(self) -> None:
+        """As the power does it: nothing is said or tidied up."""
+        self._process.kill()
+        self._process.communicate()
+        (self._state / "ports.json").unlink(missing_ok=True)
+        for connection in self._asking:
+            connection.close()
+
+    def send(self, *request: Any) -> HTTPConnection:
+        """Ask, and do not wait for the answer."""
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+        self._asking.append(connection)
+        connection.request(*request)
+        return connection
+
+    def operations(self) -> int:
+        """How many are stored, as another process sees it."""
+        with closing(sqlite3.connect(self._state / "server.sqlite", timeout=PATIENCE)) as connection:
+            (found,) = connection.execute("SELECT count(*) FROM operation").fetchone()
+        return int(found)
+
+
+@pytest.mark.process
+def test_killed_servers(tmp_path: Path) -> None:
+    """Killed as soon as it was asked, and killed when it had just stored it: the third try is answered, and is the only one."""
+    server, end = Killed(tmp_path), time.monotonic() + PATIENCE
+    try:
+        server.send(*exchange_request(client_payload(messages=[register_message()]))).getresponse().read()
+        request = api_request("POST", "/operations", LOOK, token="secret", key="key-1")
+        server.send(*request)
+        server.kill()
+
+        server.start()
+        server.send(*request)
+        while not server.operations():
+            assert time.monotonic() < end
+        server.kill()
+
+        server.start()
+        answer = server.send(*request).getresponse()
+        assert (answer.status, json.loads(answer.read())["id"]) == (201, 1)
+        assert server.operations() == 1
+    finally:
+        server.kill()
+
+
+LOSSES = st.one_of(st.sampled_from(["nothing", "the request", "the answer"]), st.integers(1, 3))
+"""The last: the server, with so many commits."""
 
 
 @settings(max_examples=40, deadline=None)
 @given(attempts=st.lists(st.tuples(st.integers(0, 4), LOSSES), max_size=20))
-def test_any_losses(attempts: list[tuple[int, str]]) -> None:
+def test_any_losses(attempts: list[tuple[int, str | int]]) -> None:
     """
     However often clients try, and whatever is lost on the way, n keys make n operations.
 
@@ -395,11 +465,11 @@ def test_any_losses(attempts: list[tuple[int, str]]) -> None:
         for number, lost in [*attempts, *((number, "nothing") for number in {n for n, _ in attempts})]:
             if lost == "the request":
                 continue
-            writer.is_dead = lost == "the server"
+            writer.has = lost if isinstance(lost, int) else None
             octets = send(wired, f"key-{number}", {**LOOK, "fields": {"n": number}}).value()
             if lost == "nothing":
                 answers.setdefault(number, set()).add(read_reply(octets).json["id"])
-            if writer.is_dead:
+            if writer.has is not None:
                 wired.connection.close()
                 wired, writer = _started(path, ids)
 

@@ -12,11 +12,12 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.python.usage import UsageError
 
-from fieldpost.server.errors import StartFailed
+from fieldpost.server.errors import StartFailed, Stopping
 from fieldpost.server.listeners import Listeners
 from fieldpost.server.service import ServerService
 from fieldpost.server.settings import AccountSection, ServerSection, ServerSettings, api_token_of, policy_of
 from fieldpost.server.tap import Options, makeService
+from tests.runtime.session.pair import error_of
 
 
 class ThreadedReactor(MemoryReactorClock):
@@ -79,6 +80,19 @@ def test_no_warning_with_a_token(tmp_path: Path) -> None:
     reactor.run_until(service.stopService())
 
     assert [event for event in events if event["log_level"] >= LogLevel.warn] == []
+
+
+def test_stop_while_somebody_waits_for_a_computer(tmp_path: Path) -> None:
+    """Who waits is told that the server stops, instead of being cut off."""
+    reactor = ThreadedReactor()
+    service = service_in(tmp_path, reactor, "token")
+    service.startService()
+    assert service._server is not None
+    waiting = service._server.registry.wait_for(1, 30)
+
+    reactor.run_until(service.stopService())
+
+    assert isinstance(error_of(waiting), Stopping)
 
 
 def test_stop_without_start(tmp_path: Path) -> None:
