@@ -92,7 +92,8 @@ def test_a_statement_that_does_not_exist_cannot_be_claimed() -> None:
 
 @pytest.mark.process
 def test_every_statement_has_a_test() -> None:
-    """Found without running them, as `make conformance` does."""
+    """Found without running them, as `make conformance` does, in the files that mention statements."""
+    files = [str(file) for file in (ROOT / "tests").rglob("test_*.py") if ".conformance(" in file.read_text()]
     listing = subprocess.run(
         [
             sys.executable,
@@ -104,11 +105,12 @@ def test_every_statement_has_a_test() -> None:
             "conformance",
             "-qq",
             "--collect-only",
+            *files,
         ],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     ).stdout
 

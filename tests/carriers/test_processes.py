@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,18 @@ from fieldpost.broker.store.records import StoreLimits
 from fieldpost.broker.store.store import Store
 from fieldpost.wire import cbor
 from tests.broker.store.stores import add, new
-from tests.carriers.relay import HOST, Relay
+from tests.carriers.relay import Relay
+from tests.ports import HOST, Reserved
 from tests.server.test_service import _ports, launch
 
 pytestmark = pytest.mark.process
 
-MESSAGES = 6_000
+MESSAGES = 2_000
 OPERATIONS = 5
-PATIENCE = 40.0
+PATIENCE = 180.0
+"""Seconds after which what was waited for is not going to happen."""
+A_WHILE = 8_000
+"""Octets of a session: several exchanges, and few beside those of the backlog."""
 SERVER = """\
 [server]
 state-dir = "server"
@@ -64,7 +69,8 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.server_port = 0
+        self._reserved = Reserved()
+        self.server_port = self._reserved.number
         self.server = self.start_server()
         self.relay = Relay(self.server_port, slowness=0.3)
         (folder / "plugins.d").mkdir()
@@ -78,7 +84,7 @@ class Scene:
         announced = self.folder / "server" / "ports.json"
         announced.unlink(missing_ok=True)
         process = launch(config)
-        self.server_port = _ports(announced, process)[0]["port"]
+        _ports(announced, process)
         return process
 
     def start_broker(self) -> None:
@@ -108,6 +114,7 @@ class Scene:
             self.broker.wait()
         self.relay.stop()
         self.log.close()
+        self._reserved.release()
 
     @property
     def agent(self) -> Path:
@@ -126,7 +133,7 @@ class Scene:
     def rows(self, query: str) -> list[Any]:
         """Of the server's database, beside the server."""
         uri = f"file:{self.folder}/server/server.sqlite?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=10.0)) as database:
+        with closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE)) as database:
             return database.execute(query).fetchall()
 
     def count(self) -> int:
@@ -142,14 +149,17 @@ class Scene:
             time.sleep(0.02)
 
     def drain_over_session(self) -> None:
-        """Until some of the backlog has gone through a session just now."""
-        octets, count = self.relay.session_octets + 5_000, self.count()
-        self.wait_for(lambda: self.relay.session_octets > octets and self.count() > count)
+        """Until some of the backlog has gone through a session just now, and no more of it goes."""
+        octets, count = self.relay.session_octets, self.count()
+        while self.count() == count:
+            self.relay.allow(A_WHILE)
+            octets += A_WHILE
+            self.wait_for(partial(self.relay.has_passed, octets))
 
     def operate(self) -> None:
         body = '{"computer": 1, "type": "nonsense"}'
         headers = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
-        with closing(HTTPConnection(HOST, self.server_port, timeout=30)) as connection:
+        with closing(HTTPConnection(HOST, self.server_port, timeout=PATIENCE)) as connection:
             connection.request("POST", "/api/v1/operations", body, headers)
             assert connection.getresponse().status == 201
 
@@ -175,6 +185,7 @@ def test_killed_and_cut_while_draining(scene: Scene) -> None:
         happens()
         scene.drain_over_session()
     assert scene.count() < MESSAGES, "it was through too early for this to show anything"
+    scene.relay.allow()
     scene.wait_for(lambda: scene.count() >= MESSAGES)
     scene.wait_for(lambda: scene.rows("SELECT 1 FROM operation WHERE status = 'failed'")[OPERATIONS - 1 :])
 

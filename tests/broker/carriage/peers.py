@@ -167,12 +167,17 @@ def in_turn(*protocols: Protocol) -> Any:
     return serving(lambda: waiting.pop(0))
 
 
+async def turn() -> None:
+    """Let the reactor do what is to be done."""
+    turned: Deferred[None] = Deferred()
+    reactor.callLater(0, turned.callback, None)
+    await turned
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Let the reactor work until something is so."""
     while not condition():
-        turned: Deferred[None] = Deferred()
-        reactor.callLater(0, turned.callback, None)
-        await turned
+        await turn()
 
 
 class _Tracked(WrappingFactory):

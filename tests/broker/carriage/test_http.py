@@ -38,6 +38,7 @@ from .peers import (
     says,
     started,
     temporary,
+    turn,
     until,
     well,
 )
@@ -466,7 +467,9 @@ class TimeTests(TestCase):
             await until(lambda: peer.left <= 0 and waiting_in(transport) > 0)
             self.clock.advance(120)
             self.assertNoResult(reply)
-        self.clock.advance(120)
+        while not reply.called:  # the kernel may still take some of what it has room for
+            self.clock.advance(120)
+            await turn()
 
         self.assertIn("nothing came or went for 120 s", self.reason(await reply))
 
