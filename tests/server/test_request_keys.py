@@ -21,7 +21,14 @@ from twisted.logger import capturedLogs
 from fieldpost.runtime.database import open_database
 from fieldpost.server.composition import APPLICATION_ID, open_server_database
 from fieldpost.server.errors import Refused
-from fieldpost.server.request_keys import KEPT_SECONDS, MAX_KEY_OCTETS, MOST_KEYS, RequestKey, once_txn
+from fieldpost.server.request_keys import (
+    HEADER,
+    KEPT_SECONDS,
+    MAX_KEY_OCTETS,
+    MOST_KEYS,
+    RequestKey,
+    once_txn,
+)
 from tests.server.test_service import PATIENCE, _ports, launch, write_config
 from tests.server.wired import (
     HeldWriter,
@@ -35,6 +42,7 @@ from tests.server.wired import (
     request_octets,
 )
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "server.md"
 LOOK = {"computer": 1, "type": "look", "fields": {"at": "the disk"}}
 
 
@@ -62,6 +70,15 @@ def operations(wired: WiredServer) -> int:
 def keys(wired: WiredServer) -> int:
     (found,) = wired.connection.execute("SELECT count(*) FROM request_key").fetchone()
     return int(found)
+
+
+def test_documented() -> None:
+    """docs/server.md tells the limits as they are."""
+    text = " ".join(DOCUMENT.read_text().split())
+
+    assert f"`{HEADER}` (1 to {MAX_KEY_OCTETS} printable ASCII characters" in text
+    assert f"{MOST_KEYS:,} keys of the last day are kept already" in text
+    assert KEPT_SECONDS == 24 * 3600
 
 
 def test_repeated(wired: WiredServer) -> None:

@@ -1,6 +1,7 @@
 """A computer that comes and goes can be waited for: calls queue for its session, for a bounded time; what is one-way does not."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from fieldpost.runtime.session.answers import Asked, Handler
 from fieldpost.runtime.writer import Writer
 from fieldpost.server.errors import Refused, Stopping
 from fieldpost.server.session.awaited import MOST_FOR_ONE, MOST_WAITING, Awaited
+from fieldpost.server.session.console import MOST_SECONDS
 from fieldpost.server.site import Channel
 from tests.runtime.session.pair import error_of, result_of
 from tests.server.session.visiting import Agent, Hosting
@@ -29,6 +31,7 @@ from tests.server.wired import (
     request_octets,
 )
 
+DOCUMENT = Path(__file__).parents[3] / "docs" / "server.md"
 HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
 
 
@@ -273,6 +276,14 @@ def test_waiting_is_bounded() -> None:
     assert ("Retry-After", "60") in refused.value.headers
     kept[0].cancel()
     assert not awaited.wait(10_000, 30).called
+
+
+def test_documented() -> None:
+    """docs/server.md tells the bounds as they are."""
+    text = " ".join(DOCUMENT.read_text().split())
+
+    assert f"At most {MOST_FOR_ONE} calls wait for one computer and {MOST_WAITING:,} for all" in text
+    assert f"`wait` and `timeout` together are at most {MOST_SECONDS}" in text
 
 
 def test_nothing_is_left_over() -> None:
