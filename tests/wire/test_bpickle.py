@@ -173,7 +173,7 @@ def test_what_other_encoders_write_is_read() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [{"a": 1, b"b": 2}, {1, 2}, bytearray(b"x"), "\ud800", object(), [{"a": (object(),)}], {1: 1, "a": 2}],
+    [{"a": 1, b"b": 2}, {1, 2}, bytearray(b"x"), "\ud800", ..., [{"a": (...,)}], {1: 1, "a": 2}],
     ids=repr,
 )
 def test_what_has_no_form_in_bpickle_is_our_own_mistake(value: Any) -> None:

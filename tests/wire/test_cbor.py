@@ -176,7 +176,7 @@ HOLDS_ITSELF.append(HOLDS_ITSELF)
     ("value", "fault"),
     [
         ({1, 2}, "it is of type set"),
-        (object(), "it is of type object"),
+        (..., "it is of type ellipsis"),
         ({"a": [1, datetime(2026, 1, 2)]}, "['a'][1] is of type datetime"),
         ({"a": {None: 1}}, "['a'] has the key None; keys are text, octets or integers"),
         ({True: 1}, "it has the key True"),
