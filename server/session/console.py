@@ -1,7 +1,11 @@
-"""What the API offers of the sessions: ask a computer now, see what an operation writes, publish (docs/server.md)."""
+"""
+What the API offers of the sessions: ask a computer now, see what an operation writes, publish, release a key
+(docs/server.md).
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from sqlite3 import Connection
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -21,6 +25,7 @@ from ..queries import json_body, number, parameters
 from .bulletin import Bulletin
 from .kept import KeptText
 from .output import TAIL, Callee, Outputs
+from .records import release_key_txn
 from .registry import EXCHANGE_NOW, Registry
 
 T = TypeVar("T")
@@ -39,7 +44,7 @@ _OVER = ("succeeded", "failed")
 
 
 class Console:
-    """Answers the API's calls that need a live session."""
+    """Answers the API's calls that are about sessions."""
 
     log = Logger()
 
@@ -64,6 +69,7 @@ class Console:
             Route("POST", f"{ROOT}/computers/*/ask", self._ask, guard),
             Route("GET", f"{ROOT}/operations/*/output", self._show_output, guard),
             Route("POST", f"{ROOT}/topics/*", self._publish, guard),
+            Route("DELETE", f"{ROOT}/computers/*/key", self._release_key, guard),
         ]
 
     async def _ask(self, call: Call, number_text: str) -> Answer:
@@ -146,6 +152,18 @@ class Console:
             await self._commits.run(partial(known_computer_txn, computer_id=computer_id))
         seq = self._bulletin.publish(topic, from_json(body["value"]), computer_id)
         return json_answer({"topic": topic, "seq": seq})
+
+    async def _release_key(self, call: Call, number_text: str) -> Answer:
+        parameters(call, {})
+        computer_id = number_of(number_text, "computer")
+        key = await self._commits.run(partial(_release_txn, computer_id=computer_id))
+        if key is not None:
+            self.log.info("computer {computer} is released from its key {key}", computer=computer_id, key=key)
+        return json_answer({"released": key})
+
+
+def _release_txn(txn: Connection, *, computer_id: int) -> str | None:
+    return release_key_txn(txn, known_computer_txn(txn, computer_id=computer_id).id)
 
 
 @frozen(kw_only=True)

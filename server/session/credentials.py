@@ -59,7 +59,10 @@ async def recognise(commits: Commits, shown: Credentials) -> Computer:
     if not shown.evidence.proves(id) and not shown.is_proved_by(computer.secure_id):
         raise Denied(PROOF, f"the proof does not show that this is {id}")
     if bound is not None and key != bound:
-        raise Denied(IDENTITY, f"{id} belongs to another key than the one shown; the operator can release it")
+        raise Denied(
+            IDENTITY,
+            f"{id} belongs to another key than the one shown; the operator can release it (DELETE /api/v1/computers/{computer.id}/key)",
+        )
     if bound is None and key is not None:
         owner = await commits.run(partial(_bind_txn, computer=computer.id, key=key))
         if owner is not None:

@@ -37,9 +37,11 @@ def bind_key_txn(txn: Connection, computer_id: int, key_name: str) -> None:
     txn.execute(_SET.format("key_name"), (computer_id, key_name))
 
 
-def release_key_txn(txn: Connection, computer_id: int) -> None:
-    """The next key that it shows is bound to it, and this one is free for another."""
+def release_key_txn(txn: Connection, computer_id: int) -> str | None:
+    """The next key that it shows is bound to it, and the one that was, which is given back, is free for another."""
+    key_name = find_record_txn(txn, computer_id).key_name
     txn.execute("UPDATE session_record SET key_name = NULL WHERE computer = ?", (computer_id,))
+    return key_name
 
 
 def note_twins_txn(txn: Connection, computer_id: int, now: float) -> None:

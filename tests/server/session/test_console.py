@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs, formatEvent
 
 from fieldpost.runtime.session.errors import CallCancelled, CommandFailed, SessionLost, TooManyCalls
 from fieldpost.server.session.console import Console
+from fieldpost.server.session.records import bind_key_txn, find_record_txn
 from fieldpost.server.session.registry import Entry
 from fieldpost.wire.errors import LocalProtocolError
 from fieldpost.wire.session.duplicates import Offer
@@ -92,6 +94,7 @@ def test_guarded(place: Place) -> None:
         ("POST", "/computers/1/ask"),
         ("POST", "/topics/x"),
         ("GET", "/operations/1/output"),
+        ("DELETE", "/computers/1/key"),
     ):
         assert place.wired.api(method, path, {} if method == "POST" else None, token=None).status == 401
 
@@ -287,3 +290,50 @@ def test_too_many_topics(place: Place) -> None:
 
     assert place.wired.api("POST", "/topics/weather", {"value": 1}).status == 409
     assert place.wired.api("POST", "/topics/t-1", {"value": 1}).status == 200
+
+
+def bound(wired: WiredServer) -> tuple[str | None, ...]:
+    """The keys of computers 1 and 2."""
+    return tuple(find_record_txn(wired.connection, number).key_name for number in (1, 2))
+
+
+def test_release_key(place: Place) -> None:
+    """A computer whose key was replaced is released from it, as often as somebody asks; others keep theirs."""
+    wired = place.wired
+    wired.register("r-2")
+    bind_key_txn(wired.connection, 1, "old")
+    bind_key_txn(wired.connection, 2, "other")
+
+    with capturedLogs() as logs:
+        replies = [wired.api("DELETE", "/computers/1/key") for _ in range(2)]
+
+    assert [reply.status for reply in replies] == [200, 200]
+    assert [reply.json for reply in replies] == [{"released": "old"}, {"released": None}]
+    assert bound(wired) == (None, "other")
+    told = [event for event in map(formatEvent, logs) if event.startswith("computer 1")]
+    assert told == ["computer 1 is released from its key old"]
+
+
+def test_release_key_without_session(place: Place) -> None:
+    """A computer that never had a session has no key, and says so; its session goes on where it has one."""
+    place.wired.register("r-2")
+
+    assert place.wired.api("DELETE", "/computers/2/key").json == {"released": None}
+    assert place.wired.api("DELETE", "/computers/1/key").json == {"released": None}
+    assert not hasattr(place.computer, "closed")
+
+
+@pytest.mark.parametrize("number", ["3", "0", "x", "1" * 30])
+def test_release_key_of_nobody(place: Place, number: str) -> None:
+    """404 for a computer that there is not, with where to find one."""
+    reply = place.wired.api("DELETE", f"/computers/{number}/key")
+
+    assert (reply.status, reply.json["next"]) == (404, "list them with GET /api/v1/computers")
+
+
+def test_release_key_takes_no_parameters(place: Place) -> None:
+    """400, and the key stays."""
+    bind_key_txn(place.wired.connection, 1, "old")
+
+    assert place.wired.api("DELETE", "/computers/1/key?key=old").status == 400
+    assert bound(place.wired)[0] == "old"

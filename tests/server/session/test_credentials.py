@@ -65,3 +65,16 @@ def test_key_of_another() -> None:
     assert wired.api("POST", "/computers/1", {"action": "reject"}).status == 200
     assert shown(wired, "a:2", "k") == 2
     assert shown(wired, "a:k", "k", proved=False) == 2
+
+
+def test_released_key() -> None:
+    """The next key that the computer shows is bound to it, and the old one is free for another."""
+    wired = registered()
+    shown(wired, "a:1", "old")
+
+    assert wired.api("DELETE", "/computers/1/key").status == 200
+    assert [shown(wired, f"a:{number}", key) for number, key in ((1, "new"), (1, "old"), (2, "old"))] == [
+        1,
+        "identity",
+        2,
+    ]
