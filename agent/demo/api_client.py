@@ -3,6 +3,7 @@
 import http.client
 import json
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -11,6 +12,7 @@ from ...wire.errors import FieldpostError
 
 ROOT = "/api/v1"
 MAX_ANSWER_OCTETS = 64 * 1024 * 1024
+_NO_MORE: Mapping[str, str] = {}
 
 
 class ApiAway(FieldpostError):
@@ -48,18 +50,21 @@ class ApiClient:
         page = self._call("GET", "/messages?" + urlencode({"after": after, "limit": 1000}))
         return page["messages"], page["next"]
 
-    def add_operation(self, *, computer: int, type: str, fields: dict[str, Any]) -> dict[str, Any]:
-        """Ask a computer for an operation."""
-        return self._call("POST", "/operations", {"computer": computer, "type": type, "fields": fields})
+    def add_operation(self, *, computer: int, type: str, fields: dict[str, Any], key: str) -> dict[str, Any]:
+        """Ask a computer for an operation; asked again with the same key and fields, it is still one."""
+        body = {"computer": computer, "type": type, "fields": fields}
+        return self._call("POST", "/operations", body, {"Idempotency-Key": key})
 
     def operation(self, number: int) -> dict[str, Any]:
         """How an operation is."""
         return self._call("GET", f"/operations/{number}")
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, more: Mapping[str, str] = _NO_MORE
+    ) -> dict[str, Any]:
         sent = None if body is None else json.dumps(body)
         try:
-            self._connection.request(method, ROOT + path, body=sent, headers=self._headers)
+            self._connection.request(method, ROOT + path, body=sent, headers={**self._headers, **more})
             answer = self._connection.getresponse()
             octets = answer.read(MAX_ANSWER_OCTETS)
             found = json.loads(octets)

@@ -93,6 +93,7 @@ class Demo(Service):
         self._watching: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = None
         self._sight = Sight(expected=EXPECTED_TYPES)
+        self._operation_key = f"demo-{random.getrandbits(128):032x}"
         self._cursor = 0
         self._started = 0.0
 
@@ -237,7 +238,9 @@ class Demo(Service):
             sight.note_computers(computers)
             if sight.computer is not None and sight.handles(OPERATION, computers) and self._may_ask():
                 fields = {"interpreter": "/bin/sh", "code": SCRIPT, "username": self._user}
-                sight.operation = api.add_operation(computer=sight.computer, type=OPERATION, fields=fields)
+                sight.operation = api.add_operation(
+                    computer=sight.computer, type=OPERATION, fields=fields, key=self._operation_key
+                )
         elif sight.operation["finished"] is None:
             sight.operation = api.operation(sight.operation["id"])
 

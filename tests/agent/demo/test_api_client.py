@@ -30,6 +30,7 @@ class ScriptedServer(ThreadingHTTPServer):
         self.status = 200
         self.octets = b"{}"
         self.asked: list[tuple[str, str, str, bytes]] = []
+        self.keys: list[str | None] = []
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -39,6 +40,7 @@ class _Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.asked.append((self.command, self.path, self.headers["Authorization"], body))
+        self.server.keys.append(self.headers["Idempotency-Key"])
         self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(self.server.octets)))
         self.end_headers()
@@ -88,16 +90,17 @@ def test_messages(server: ScriptedServer, client: ApiClient) -> None:
 
 
 def test_operation(server: ScriptedServer, client: ApiClient) -> None:
-    """An operation is asked for as JSON, over the connection that is there."""
+    """An operation is asked for as JSON, under its key, over the connection that is there."""
     server.octets = b'{"id": 1}'
 
-    assert client.add_operation(computer=2, type="t", fields={"x": 1}) == {"id": 1}
+    assert client.add_operation(computer=2, type="t", fields={"x": 1}, key="k") == {"id": 1}
     assert client.operation(1) == {"id": 1}
     assert json.loads(server.asked[0][-1]) == {
         "computer": 2,
         "type": "t",
         "fields": {"x": 1},
     }
+    assert server.keys == ["k", None]
 
 
 def test_refused(server: ScriptedServer, client: ApiClient) -> None:
