@@ -107,6 +107,7 @@ def test_subject_that_cannot_be_read() -> None:
         ("ca.pem", b"x", "client-ca-file"),
         ("certificate.pem", None, "cannot be read: no such file"),
     ],
+    ids=range(6),
 )  # fmt: skip
 def test_mistakes(tmp_path: Path, name: str, octets: bytes | None, part: str) -> None:
     """What is wrong with a file is said with its option and its name."""
