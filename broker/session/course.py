@@ -6,6 +6,7 @@ When to try for a session, and when to leave it (spec, 5.2). A pure object: it i
 *   What the server asks for with `Retry-After`, or in its goodbye, it gets, and a little more, so that its agents do not
     come back as one.
 *   Where something on the way does not upgrade, exchanges go by POST, and a session is tried for again after an hour.
+*   When exchanges by POST get through again that did not, what kept them kept sessions too: one is tried soon.
 *   Where we are not let in, or not under this id, that is for people to mend: it is tried again slowly.
 *   A session that was replaced by one of the same identity, which is not ours, is not fought for: two that kick each
     other would do so for ever.
@@ -100,6 +101,7 @@ class Course:
         self._first_spread = first_spread
         self._state = State.STOPPED
         self._at: float | None = None
+        self._not_before = 0.0
         self._opened_at = 0.0
         self._failures = 0
         self._hurried = False
@@ -139,6 +141,16 @@ class Course:
         elif self._state is not State.STOPPED:
             self._hurried = True
 
+    def reached(self, now: float) -> None:
+        """The server is reached again, though by POST: try soon, unless we were asked to wait or are not let in."""
+        if self._state in (State.WAITING, State.FALLBACK, State.OPENING):
+            self._failures = 0
+        if self._at is None or self._state is State.BARRED:
+            return
+        self._move(Input.HURRY)
+        soon = now + self._random.uniform(0.0, self._first_spread)
+        self._at = min(self._at, max(soon, self._not_before))
+
     def begin(self) -> None:
         """It is time, and an attempt begins."""
         self._move(Input.DUE)
@@ -155,7 +167,7 @@ class Course:
         """The attempt came to nothing. `retry_after`: seconds that the server asked for."""
         self._move(Input.FAILED)
         self._failures += 1
-        self._rest(now, cause, self._pause(retry_after))
+        self._rest(now, cause, self._pause(), least=self._wish(retry_after))
 
     def no_upgrade(self, now: float, cause: str) -> None:
         """Something on the way does not upgrade."""
@@ -166,7 +178,7 @@ class Course:
         """We are not let in, or were sent away for good."""
         self._move(Input.REFUSED)
         slowly = SLOW * self._random.uniform(0.5, 1.0)
-        self._rest(now, cause, max(slowly, self._wish(retry_after)))
+        self._rest(now, cause, slowly, least=self._wish(retry_after))
 
     def ended(
         self, now: float, cause: str, *, retry_after: float | None = None, is_replaced: bool = False
@@ -175,17 +187,18 @@ class Course:
         self._move(Input.ENDED)
         if not self._hurried:
             self._failures = 1 if now - self._opened_at >= HELD else self._failures + 1
-        least = REPLACED_PAUSE if is_replaced else 0.0
-        self._rest(now, cause, least + self._pause(retry_after))
+        left_alone = REPLACED_PAUSE if is_replaced else 0.0
+        self._rest(now, cause, left_alone + self._pause(), least=left_alone + self._wish(retry_after))
 
-    def _rest(self, now: float, cause: str, pause: float) -> None:
+    def _rest(self, now: float, cause: str, pause: float, *, least: float = 0.0) -> None:
+        """`least`: what others asked for; of the rest we may think better."""
         self.cause = cause
-        self._at = now if self._hurried else now + pause
+        self._not_before = now + least
+        self._at = now if self._hurried else now + max(pause, least)
         self._hurried = False
 
-    def _pause(self, retry_after: float | None) -> float:
-        window = min(CAP, BASE * 2.0 ** min(self._failures - 1, 16))
-        return max(self._random.uniform(0.0, window), self._wish(retry_after))
+    def _pause(self) -> float:
+        return self._random.uniform(0.0, min(CAP, BASE * 2.0 ** min(self._failures - 1, 16)))
 
     def _wish(self, retry_after: float | None) -> float:
         """What the server asks for, and some more by chance."""

@@ -206,6 +206,11 @@ class Keeper:
         self._course.hurry(self._clock.seconds())
         self._arm()
 
+    def reached(self) -> None:
+        """The server is reached again after a while in which it was not, though without us."""
+        self._course.reached(self._clock.seconds())
+        self._arm()
+
     def _arm(self) -> None:
         self._disarm()
         due = self._course.due_at

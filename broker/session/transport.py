@@ -49,6 +49,9 @@ class Sessions(Protocol):
     def peer_as(self, secure_id: bytes | None) -> Peer | None:
         """The server, over a session in this name."""
 
+    def reached(self) -> None:
+        """An exchange got through by POST after one that did not."""
+
 
 class Fallback(Transport, Protocol):
     """The other way."""
@@ -80,6 +83,7 @@ class SessionTransport:
         self._max_answer_octets = max_answer_octets
         self._turn = DeferredLock()
         self._posting = 0
+        self._is_lost = False
         self._name: bytes | None = None
 
     @property
@@ -101,9 +105,19 @@ class SessionTransport:
             return Unreachable(reason=_ENDED)
         self._posting += 1
         try:
-            return await self._fallback.exchange(request)
+            reply = await self._fallback.exchange(request)
         finally:
             self._posting -= 1
+        self._note(reply)
+        return reply
+
+    def _note(self, reply: Reply) -> None:
+        """What kept exchanges from getting through kept sessions too, and is gone when one does."""
+        if isinstance(reply, Unreachable):
+            self._is_lost = True
+        elif isinstance(reply, Answered) and self._is_lost:
+            self._is_lost = False
+            self._sessions.reached()
 
     async def stop(self) -> None:
         """End what is under way by POST; the session is its keeper's."""

@@ -190,6 +190,50 @@ def test_hurried() -> None:
     assert ended.due_at == 10.0 + BASE, "what we end ourselves is no failure"
 
 
+def test_the_way_is_open_again() -> None:
+    """When exchanges get through again a session is tried soon, however long it was to be left alone, and the series ends."""
+    for state in (State.WAITING, State.FALLBACK):
+        found = course(State.OPENING)
+        for _ in range(12):
+            found.failed(0.0, "nothing listens there")
+            found.begin()
+        (found.failed if state is State.WAITING else found.no_upgrade)(0.0, "a login page")
+
+        found.reached(100.0)
+
+        assert found.due_at == 100.0 + FIRST_SPREAD
+        assert found.cause is not None
+        found.begin()
+        found.failed(200.0, "why")
+        assert found.due_at == 200.0 + BASE
+
+
+def test_the_way_opens_under_an_attempt() -> None:
+    """One that began before may fail yet; the next comes after the first pause."""
+    found = course(State.OPENING)
+    for _ in range(12):
+        found.failed(0.0, "nothing listens there")
+        found.begin()
+
+    found.reached(100.0)
+    found.failed(200.0, "nothing listens there")
+
+    assert found.due_at == 200.0 + BASE
+
+
+def test_the_way_is_open_and_the_server_wants_to_be_left_alone() -> None:
+    """What it asked for it gets, and who took our place keeps it for a while; who is not let in, or stopped, is so still."""
+    asked, replaced = course(State.OPENING), course(State.OPEN, NoSpread())
+    asked.failed(0.0, "busy", retry_after=60.0)
+    replaced.ended(0.0, "replaced", is_replaced=True)
+    for found in (asked, replaced, *map(course, (State.BARRED, State.STOPPED, State.OPEN))):
+        before = found.due_at
+
+        found.reached(1.0)
+
+        assert found.due_at == before
+
+
 def test_the_page_shows_the_table() -> None:
     """docs/session.md has every move, as the table has it."""
     page = (Path(__file__).parents[3] / "docs" / "session.md").read_text()

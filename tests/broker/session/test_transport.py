@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from fieldpost.broker.carriage.transport import Answered, Refused, Reply, Request, Unreachable
-from fieldpost.broker.session.course import BASE, Course
+from fieldpost.broker.session.course import BASE, Course, State
 from fieldpost.broker.session.keeper import Identity, Keeper
 from fieldpost.broker.session.transport import DEPTH, LARGE_OCTETS, SessionTransport
 from fieldpost.runtime.session.answers import Asked
@@ -237,6 +237,25 @@ class FallbackTests(TransportTestCase):
 
         assert self.posting.requests == [request]
         assert self.transport.depth == 1
+
+    def test_the_way_is_open_again(self) -> None:
+        """A POST that is answered after one that was not hastens the session; as long as all are answered none does."""
+        self.server.answers.append(NoUpgrade(text="a login page"))
+        self.keeper.start()
+        self.server.wait(BASE)
+        self.successResultOf(self.exchange())
+        self.server.wait(BASE)
+        assert self.keeper.state is State.FALLBACK
+
+        self.posting.held = []
+        for reply in (Unreachable(reason="a login page"), Refused(status=500, reason="odd"), POSTED):
+            answer = self.exchange()
+            assert self.keeper.state is State.FALLBACK
+            self.posting.held.pop().callback(reply)
+            self.successResultOf(answer)
+        self.server.wait(BASE)
+
+        assert self.keeper.peer_as(ID) is not None
 
     def test_in_another_name(self) -> None:
         """What is to go in another name than the session's goes by POST, which names it."""
