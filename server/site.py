@@ -120,6 +120,7 @@ class Channel(http.HTTPChannel):
     def connectionMade(self) -> None:
         """Cut it off at once when there are too many."""
         super().connectionMade()
+        self._log = self.factory.events  # the base class has lines on each connection that it closes
         self._counted = True
         self._origin = origin_of(self.getPeer())
         self.factory.connections += 1

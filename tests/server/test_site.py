@@ -11,6 +11,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
+from fieldpost.server.ration import BURST, EACH_SECOND
 from fieldpost.server.site import Channel, SiteLimits
 from fieldpost.wire import cbor
 from tests.server.wired import (
@@ -191,6 +192,19 @@ def test_silent_client(wired: WiredServer) -> None:
     wired.clock.advance(LIMITS.idle)
 
     assert connection.is_cut
+
+
+def test_silent_crowd() -> None:
+    """However many connections somebody opens and leaves, the log has as many lines of them as somebody reads."""
+    wired = WiredServer(site_limits=SiteLimits(connections=4_000, connections_per_address=0, idle=20))
+    silent = [Connection(wired) for _ in range(2 * BURST)]
+
+    with capturedLogs() as events:
+        wired.clock.advance(20)
+        wired.clock.advance(20)
+
+    assert all(connection.is_cut for connection in silent)
+    assert 0 < len(events) <= BURST + 2 * EACH_SECOND * 20
 
 
 @pytest.mark.parametrize(
