@@ -8,8 +8,11 @@ VENV := $(BUILD)/venv
 BIN := $(VENV)/bin
 DEBIAN_VENV := $(BUILD)/debian-venv
 MERCURIAL := $(BUILD)/mercurial
+# Tests run in as many processes as there are processors; WORKERS=0 runs them in one, as a debugger and `-s` need it.
+WORKERS ?= $(shell nproc)
+PYTEST := -m pytest --numprocesses=$(WORKERS) --maxprocesses=8
 DEBIAN_PACKAGES := python3-venv python3-twisted python3-attr python3-cbor2 python3-openssl python3-service-identity \
-	python3-psutil python3-click python3-rich python3-zstandard python3-pytest python3-hypothesis python3-setuptools python3-wheel
+	python3-psutil python3-click python3-rich python3-zstandard python3-pytest python3-pytest-xdist python3-hypothesis python3-setuptools python3-wheel
 
 .PHONY: run test test-debian lint bench fuzz fuzz-guided reliability conformance deb system-test docs clean
 .DELETE_ON_ERROR:
@@ -18,11 +21,11 @@ run: $(VENV)/ready-to-run
 	@$(BIN)/fieldpost demo $(ARGS)
 
 test: $(VENV)/ready-to-test $(MERCURIAL)/ready
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python $(PYTEST) $(ARGS)
 
 # The same tests on the oldest dependencies that we support: Debian 12's own packages.
 test-debian: $(DEBIAN_VENV)/ready
-	$(DEBIAN_VENV)/bin/python -m pytest $(ARGS)
+	$(DEBIAN_VENV)/bin/python $(PYTEST) $(ARGS)
 
 lint: $(VENV)/ready-to-lint $(BUILD)/types/fieldpost
 	$(BIN)/ruff check .
@@ -119,7 +122,7 @@ $(FUZZ_VENV)/ready: $(VENV)/bin/python
 	@touch $@
 
 $(DEBIAN_VENV)/ready: setup.cfg setup.py
-	@$(DEBIAN_PYTHON) -c 'import venv, ensurepip, setuptools, twisted, attr, cbor2, OpenSSL, service_identity, psutil, click, rich, zstandard, pytest, hypothesis' \
+	@$(DEBIAN_PYTHON) -c 'import venv, ensurepip, setuptools, twisted, attr, cbor2, OpenSSL, service_identity, psutil, click, rich, zstandard, pytest, xdist, hypothesis' \
 		|| { echo "make test-debian needs Debian's packages: apt install $(DEBIAN_PACKAGES)" >&2; exit 1; }
 	@$(DEBIAN_PYTHON) -m venv --system-site-packages $(DEBIAN_VENV) >&2
 	@$(DEBIAN_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable . >&2
