@@ -203,7 +203,7 @@ class StoreStatus:
     pending: int
     held: int
     octets: int
-    """Bodies of the messages that wait for their first sending."""
+    """Bodies of all those that are pending or held."""
     unacknowledged: int
     """Of those pending: sent once, or about to be, without an answer yet."""
     oldest_pending: int | None

@@ -14,7 +14,7 @@ def status_txn(txn: sqlite3.Connection, *, full: bool, quarantined: tuple[str, .
     return StoreStatus(
         pending=pending(state, position, lanes),
         held=sum(lane.count for lane in lanes if lane.is_held(state)),
-        octets=sum(lane.octets for lane in lanes),
+        octets=sum(lane.octets for lane in lanes) + _unacknowledged_octets_txn(txn, position),
         unacknowledged=position.unacknowledged,
         oldest_pending=_oldest_txn(txn, state, position, lanes),
         incoming=_count_txn(txn, "inbox"),
@@ -30,6 +30,12 @@ def status_txn(txn: sqlite3.Connection, *, full: bool, quarantined: tuple[str, .
 def _count_txn(txn: sqlite3.Connection, table: str) -> int:
     count: int = txn.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
     return count
+
+
+def _unacknowledged_octets_txn(txn: sqlite3.Connection, position: Position) -> int:
+    """Of at most a few payloads. The length of a body is known without reading it."""
+    query = "SELECT total(length(body)) FROM outbox WHERE number >= ?"
+    return int(txn.execute(query, (position.sequence,)).fetchone()[0])
 
 
 def _oldest_txn(txn: sqlite3.Connection, state: State, position: Position, lanes: list[Lane]) -> int | None:

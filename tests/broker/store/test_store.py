@@ -219,7 +219,7 @@ class TestStatus:
         status = store.status()
 
         assert (status.pending, status.held, status.unacknowledged) == (4, 1, 1)
-        assert (status.octets, status.oldest_pending) == (4 * len(new().body), START - 50)
+        assert (status.octets, status.oldest_pending) == (5 * len(new().body), START - 50)
         assert [(lane.type, str(lane.api), lane.count, lane.held) for lane in status.lanes] == [
             ("disk", "3.2", 1, True),
             ("load", "3.2", 3, False),
