@@ -48,9 +48,8 @@ RESTING_AFTER = 3
 REPLACED = "replaced"
 NEW_IDENTITY = "identity"
 STOPPING = "shutdown"
-_STEPS = {
+_STEPS = {  # but for `identity`: of that the server says itself what is to be done
     "clone": "another machine uses this one's identity: let one of them register anew",
-    "identity": "the next exchange settles who this machine is",
     "proof": "the next exchange settles who this machine is",
     "version": "bring agent and server to versions that go together",
     "revoked": "the next exchange settles who this machine is",
@@ -344,7 +343,7 @@ class Keeper:
             return
         cause = printable(str(error), 600)
         if error.reason in BARRING:
-            self._barred(f"{cause}; {_STEPS[error.reason]}", error.retry_after)
+            self._barred(_with_step(cause, error.reason), error.retry_after)
         else:
             self._failed(cause, error.retry_after)
 
@@ -356,7 +355,7 @@ class Keeper:
         self.log.info("session over: {cause}", cause=cause)
         now = self._clock.seconds()
         if ending.by_peer and ending.reason in BARRING:
-            self._barred(f"{cause}; {_STEPS[ending.reason]}", ending.retry_after)
+            self._barred(_with_step(cause, ending.reason), ending.retry_after)
         else:
             is_replaced = ending.by_peer and ending.reason == REPLACED
             self._course.ended(now, cause, retry_after=ending.retry_after, is_replaced=is_replaced)
@@ -375,6 +374,11 @@ class Keeper:
             self._course.ended(self._clock.seconds(), cause)
         else:
             self._course.failed(self._clock.seconds(), cause, retry_after=retry_after)
+
+
+def _with_step(cause: str, reason: str) -> str:
+    step = _STEPS.get(reason)
+    return cause if step is None else f"{cause}; {step}"
 
 
 def _prove(identity: Identity, peer: Peer, hello: Hello) -> None:

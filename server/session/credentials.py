@@ -58,29 +58,38 @@ async def recognise(commits: Commits, shown: Credentials) -> Computer:
         )
     if not shown.evidence.proves(id) and not shown.is_proved_by(computer.secure_id):
         raise Denied(PROOF, f"the proof does not show that this is {id}")
-    if bound is not None and key != bound:
-        raise Denied(
-            IDENTITY,
-            f"{id} belongs to another key than the one shown; the operator can release it (DELETE /api/v1/computers/{computer.id}/key)",
-        )
     if bound is None and key is not None:
-        owner = await commits.run(partial(_bind_txn, computer=computer.id, key=key))
+        bound, owner = await commits.run(partial(_bind_txn, computer=computer.id, key=key))
         if owner is not None:
-            text = f"the key that {id} shows belongs to computer {owner}: give this machine a certificate of its own; or the operator can release it"
+            text = f"the key that {id} shows belongs to computer {owner}: give this machine a certificate of its own; or {_release(owner)}"
             raise Denied(IDENTITY, text)
+    if bound is not None and key != bound:
+        text = f"{id} belongs to another key than the one shown; {_release(computer.id)}, or show that one"
+        raise Denied(IDENTITY, text)
     return computer
 
 
-def _bind_txn(txn: Connection, *, computer: int, key: str) -> int | None:
-    """Let the key be this computer's; or the computer that it belongs to, and nothing is changed."""
+def _release(computer: int) -> str:
+    return f"the operator can release it (DELETE /api/v1/computers/{computer}/key)"
+
+
+def _bind_txn(txn: Connection, *, computer: int, key: str) -> tuple[str | None, int | None]:
+    """
+    Let the key be this computer's, unless it has one meanwhile, or the key belongs to another computer.
+
+    The computer's key, and whose the shown one is when it cannot be this one's.
+    """
+    bound = find_record_txn(txn, computer).key_name
+    if bound is not None:
+        return bound, None
     owner = find_by_key_txn(txn, key)
     found = None if owner is None else find_computer_txn(txn, owner)
-    if found is not None and found.id != computer:
-        if found.status is Status.APPROVED:
-            return found.id
+    if found is not None and found.status is Status.APPROVED:
+        return None, found.id
+    if found is not None:
         release_key_txn(txn, found.id)
     bind_key_txn(txn, computer, key)
-    return None
+    return key, None
 
 
 def _find_txn(txn: Connection, *, name: str) -> tuple[Computer | None, str | None]:

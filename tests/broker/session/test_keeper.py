@@ -230,6 +230,14 @@ class FailureTests(KeeperTestCase):
             assert self.next_in == pytest.approx(pause), code
             self.successResultOf(self.keeper.stop())
 
+    def test_not_under_this_id(self) -> None:
+        """What is to be done about it the server alone knows: nothing is promised beside its words."""
+        self.server.decide = lambda peer, _: peer.refuse("identity", "the key is another; release it")
+
+        self.start()
+
+        assert self.keeper.report()["cause"].endswith("the key is another; release it")
+
     @pytest.mark.conformance("F11")
     def test_a_server_that_never_decides(self) -> None:
         """Is given up after its time."""

@@ -4,9 +4,11 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from fieldpost.server.commits import Commits
 from fieldpost.server.session.credentials import Credentials, Denied, recognise
+from fieldpost.server.session.records import find_record_txn
 from fieldpost.wire.session.identity import Evidence
-from tests.server.wired import WiredServer
+from tests.server.wired import HeldWriter, WiredServer
 
 
 class Says:
@@ -78,3 +80,21 @@ def test_released_key() -> None:
         "identity",
         2,
     ]
+
+
+def test_two_keys_at_once() -> None:
+    """Of two sessions that begin together with different keys one has its key bound, and the other is refused."""
+    wired = registered()
+    writer = HeldWriter()
+    commits = Commits(connection=wired.connection, writer=writer)
+    found: list[Any] = []
+    for key in ("k", "other"):
+        hello: Any = Says("a:1")
+        credentials = Credentials(hello=hello, evidence=Evidence(key=key), is_proved_by=lambda secret: True)
+        Deferred.fromCoroutine(recognise(commits, credentials)).addBoth(found.append)
+
+    while writer.held:
+        writer.release()
+
+    assert sorted(getattr(each, "id", None) == 1 for each in found) == [False, True]
+    assert find_record_txn(wired.connection, 1).key_name == "k"
