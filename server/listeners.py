@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import frozen
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
@@ -90,11 +90,19 @@ def parse_endpoint(reactor: Any, words: str, prepare: Prepare | None = None) -> 
         endpoint: IStreamServerEndpoint = serverFromString(reactor, words)
         return endpoint
     except Exception as error:
-        cause = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else error or repr(error)
         raise StartFailed(
-            f"`listen`: {words!r} is no usable endpoint: {cause}; write for example"
-            " 'tcp:port=8080:interface=127.0.0.1' or 'ssl:port=8443:privateKey=key.pem:certKey=cert.pem'"
+            f"`listen`: {words!r} is no usable endpoint: {_cause_of(error)}; write for example"
+            " 'tcp:port=8080:interface=127.0.0.1' or 'ssl:port=8443:privateKey=/etc/key.pem:certKey=/etc/cert.pem'"
         ) from error
+
+
+def _cause_of(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.strerror}: {error.filename}"
+    if isinstance(error, (SSL.Error, crypto.Error)) and error.args:
+        reasons = ", ".join(str(entry[-1]) for entry in error.args[0])
+        return f"a file that it names holds no certificate or key in PEM form ({reasons})"
+    return str(error).rstrip(".") or repr(error)
 
 
 class Listeners:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,17 +104,26 @@ def test_tls_is_prepared(tmp_path: Path) -> None:
             "ssl:8443:privateKey=/none/key.pem:certKey=/none/cert.pem",
             "No such file or directory: /none/cert.pem",
         ),
-        ("ssl:8443:privateKey=KEY:certKey=KEY", "no usable endpoint"),
+        (
+            "ssl:8443:privateKey=KEY:certKey=KEY",
+            r"no certificate or key in PEM form \(.+\); write for example",
+        ),
+        ("ssl:8443:privateKey=ONE:certKey=OTHER", "do not match; write for example"),
     ],
 )
 def test_words_that_are_no_endpoint(tmp_path: Path, words: str, hint: str) -> None:
     """Words that Twisted does not understand are told with an example of what it would."""
     (tmp_path / "key").write_text("no key")
+    authority = Authority()
+    (tmp_path / "one").write_bytes(authority.issue("server.example").key)
+    (tmp_path / "other").write_bytes(authority.issue("server.example").certificate)
+    for name in ("key", "one", "other"):
+        words = words.replace(name.upper(), str(tmp_path / name))
 
-    with pytest.raises(StartFailed, match="write for example 'tcp:port=8080"):
-        parse_endpoint(MemoryReactor(), words.replace("KEY", str(tmp_path / "key")))
-    with pytest.raises(StartFailed, match=hint):
-        parse_endpoint(MemoryReactor(), words.replace("KEY", str(tmp_path / "key")))
+    with pytest.raises(StartFailed, match="write for example 'tcp:port=8080") as caught:
+        parse_endpoint(MemoryReactor(), words)
+
+    assert re.search(hint, str(caught.value))
 
 
 @pytest.mark.parametrize(
