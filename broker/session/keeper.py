@@ -330,7 +330,7 @@ class Keeper:
         now, cause = self._clock.seconds(), printable(found.text, 600)
         if isinstance(found, NoUpgrade):
             self.log.info("no session, exchanges go by POST: {cause}", cause=cause)
-            self._course.no_upgrade(now, f"{cause}; something on the way does not let sessions pass")
+            self._course.no_upgrade(now, f"{cause}; {found.step}")
         elif isinstance(found, NotHere):
             self._barred(f"{cause}: it is not the server named by `server-id` in [server]")
         elif isinstance(found, Denied):

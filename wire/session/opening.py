@@ -175,9 +175,10 @@ class NotHere:
 
 @frozen(kw_only=True)
 class NoUpgrade:
-    """Something on the way does not upgrade: go by POST."""
+    """Something on the way does not upgrade: go by POST. `step` is for people: what it may be, or what is to be done."""
 
     text: str
+    step: str = "something on the way does not let sessions pass"
 
 
 @frozen(kw_only=True)
@@ -206,6 +207,10 @@ Outcome = Upgraded | Moved | NotHere | NoUpgrade | Denied | Later | Unusable
 
 _MOVED = {301: True, 302: False, 303: False, 307: False, 308: True}
 _NO_UPGRADE = frozenset({200, 400, 405, 426, 501})
+_NO_CERTIFICATE = (
+    "TLS is to begin inside the session, and the server seems to have no certificate for that: set `session.certificate-file`"
+    " in its configuration, or a `url` that begins with https:// here"
+)
 
 
 def judge_answer(head: Head, *, inside: bool, left: bytes = b"", now: float = 0.0) -> Outcome:
@@ -229,6 +234,8 @@ def judge_answer(head: Head, *, inside: bool, left: bytes = b"", now: float = 0.
         )
     if status == 404:
         return NotHere(text=text) if _is_ours(head) else NoUpgrade(text=text)
+    if status == 501 and inside:
+        return NoUpgrade(text=text, step=_NO_CERTIFICATE)
     if status in _NO_UPGRADE:
         return NoUpgrade(text=text)
     if status in (401, 403):

@@ -344,6 +344,18 @@ def test_each_status_means_one_thing(text: str, kind: type) -> None:
         assert text.splitlines()[0] in outcome.text
 
 
+def test_what_it_may_be_that_nothing_upgrades() -> None:
+    """A server without certificate is told from a proxy: only of TLS inside would it say that."""
+    outcomes = [
+        judge_answer(parse_head(f"HTTP/1.1 {status} No\r\n\r\n".encode()), inside=inside)
+        for status, inside in ((501, True), (501, False), (426, True))
+    ]
+
+    steps = [outcome.step for outcome in outcomes if isinstance(outcome, NoUpgrade)]
+    assert "`session.certificate-file`" in steps[0]
+    assert steps[1:] == ["something on the way does not let sessions pass"] * 2
+
+
 @pytest.mark.conformance("F2")
 def test_no_answer_lowers_what_was_offered() -> None:
     """Who offered TLS inside goes on with it or not at all."""
