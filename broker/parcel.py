@@ -1,12 +1,11 @@
 """What one payload to the server carries: taken from the store, and turned into what travels."""
 
 from functools import partial
-from typing import Any
 
 from attrs import evolve, frozen
 
 from ..wire import cbor
-from ..wire.catalogue import AGENT_MESSAGES, coerce
+from ..wire.catalogue.from_agents import coerce
 from ..wire.digest import types_digest
 from ..wire.encoding import BPICKLE
 from ..wire.errors import LocalProtocolError, Malformed, RemoteProtocolError
@@ -91,27 +90,8 @@ def _unpack(message: QueuedMessage, outgoing: Outgoing) -> Message:
     if not outgoing.is_landscape:
         return found
     try:
-        written = _with_tuples(coerce(found, outgoing.api))
+        written = coerce(found, outgoing.api)
         BPICKLE.encode(written)  # CBOR carries more: one message that cannot go must not hold up the others
         return written
     except (Malformed, LocalProtocolError) as error:
         raise _Spoilt(message.number, f"Landscape's servers do not take it: {error}") from error
-
-
-def _with_tuples(message: Message) -> Message:
-    """
-    The same with rows of figures as tuples, as Landscape's client writes them (landscape 1.2).
-
-    The store has no tuples; what is one follows from the declaration.
-    """
-    declaration = AGENT_MESSAGES.declarations.get(message["type"])
-    fields = declaration.fields if declaration else ()
-    names = [item.name for item in fields if "rows of " in item.kind.word and item.name in message]
-    return {**message, **{name: _rows(message[name]) for name in names}} if names else message
-
-
-def _rows(value: Any) -> Any:
-    """Any: rows, or a map of such."""
-    if isinstance(value, dict):
-        return {key: _rows(item) for key, item in value.items()}
-    return [tuple(row) for row in value]

@@ -18,10 +18,9 @@ from collections.abc import Mapping
 from attrs import Factory, frozen
 
 from ..wire.api import NEWEST_SERVER_API, OLDEST_SERVER_API
-from ..wire.catalogue import AGENT_MESSAGES
 from ..wire.declaration import ENVELOPE, Catalogue, Declaration, Field
 from ..wire.errors import Malformed
-from ..wire.kinds import TEXT, kind_of
+from ..wire.kinds import TEXT, Kind
 from ..wire.message import TYPE_RULE, is_type
 from .settings import option
 
@@ -30,9 +29,15 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 _LEVELS = {str(level): level for level in (OLDEST_SERVER_API, NEWEST_SERVER_API)}
 
 
+def _read_kind(word: str) -> Kind:
+    from ..wire.kind_words import kind_of  # 33 KiB that no broker needs whose plugins declare nothing
+
+    return kind_of(word)
+
+
 def _check_kind(word: str) -> None:
     try:
-        kind_of(word)
+        _read_kind(word)
     except Malformed as error:
         raise ValueError(str(error)) from None
 
@@ -91,7 +96,8 @@ def declarations_of(messages: Mapping[str, MessageOptions]) -> tuple[Declaration
         if not is_type(kind) or ":" in kind:
             raise ValueError(f"{kind[:70]!r} is no type of message; it must be {TYPE_RULE}, and without `:`")
     found = tuple(_declaration(kind, options) for kind, options in messages.items())
-    catalogue_with(found)
+    if found:
+        catalogue_with(found)
     return found
 
 
@@ -101,6 +107,8 @@ def catalogue_with(declarations: tuple[Declaration, ...]) -> Catalogue:
 
     Raises ValueError for one that is declared twice.
     """
+    from ..wire.catalogue.from_agents import AGENT_MESSAGES  # 100 KiB that no plugin's process needs
+
     try:
         return AGENT_MESSAGES.with_more(declarations)
     except Malformed as error:
@@ -115,7 +123,7 @@ def _declaration(kind: str, options: MessageOptions) -> Declaration:
 def _field(name: str, options: FieldOptions) -> Field:
     return Field(
         name=name,
-        kind=kind_of(options.kind),
+        kind=_read_kind(options.kind),
         about=options.about,
         required=not options.optional,
         nullable=options.nullable,

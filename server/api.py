@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from ..runtime.writer import Writer
 from ..wire import cbor
-from ..wire.catalogue import SERVER_MESSAGES
+from ..wire.catalogue.from_servers import SERVER_MESSAGES
 from ..wire.encoding import ENCODINGS
 from ..wire.errors import LocalProtocolError, Malformed, RemoteProtocolError
 from ..wire.message import BROKER_TYPES, RESYNCHRONIZE, SET_INTERVALS, Message, check_message

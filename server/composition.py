@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from ..runtime.database import open_database, transaction
 from ..runtime.session.topics import Topics
 from ..runtime.writer import Writer
-from ..wire.catalogue import AGENT_MESSAGES
+from ..wire.catalogue.from_agents import AGENT_MESSAGES
 from ..wire.declaration import Catalogue
 from ..wire.http import EXCHANGE_PATH, MAX_EXCHANGE_OCTETS
 from ..wire.session.identity import INCARNATION_OCTETS

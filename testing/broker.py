@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from ..plugins.errors import BufferFull, MessageRefused
 from ..wire import cbor
-from ..wire.catalogue import AGENT_MESSAGES
+from ..wire.catalogue.from_agents import AGENT_MESSAGES
 from ..wire.declaration import Declaration
 from ..wire.errors import LocalProtocolError, RemoteProtocolError
 from ..wire.local import (

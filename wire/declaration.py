@@ -6,8 +6,8 @@ server keeps, and docs/messages.md. A type that is not declared is carried as it
 Plugins declare theirs in their manifest, the server in its configuration (`from_table`).
 
 `fit` asks whether a message is what its declaration says, of whatever level, and leaves alone what the declaration does not name: a
-newer plugin may say more than an older broker knows. `coerce` writes it for a server of one level, as Landscape's
-client would: with the fields of that level and no others (landscape 1.3).
+newer plugin may say more than an older broker knows. `coerce` writes it for a Landscape server of one level, as Landscape's
+client would: with the fields of that level and no others, rows as tuples (landscape 1.3, `kinds`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -39,6 +39,8 @@ class Field:
     """Last level that has it."""
     most: int | None = None
     """Characters; longer text is cut."""
+    own: bool = False
+    """Whether it is Fieldpost's own: no Landscape server knows it, so none is sent it."""
 
     def fit(self, value: Any) -> Any:
         """
@@ -50,6 +52,10 @@ class Field:
             return None
         fitted = self.kind.fit(value)
         return fitted if self.most is None or len(fitted) <= self.most else fitted[: self.most]
+
+    def write(self, value: Any) -> Any:
+        """A value that fits, as Landscape's client would send it."""
+        return None if value is None and self.nullable else self.kind.write(value)
 
 
 @frozen(kw_only=True)
@@ -67,7 +73,8 @@ class Declaration:
 
     def fields_at(self, api: ApiLevel) -> tuple[Field, ...]:
         """The fields of one level."""
-        return tuple(item for item in self.fields if item.since <= api <= item.until)
+        found = tuple(item for item in self.fields if item.since <= api <= item.until)
+        return self.fields if found == self.fields else found
 
     def fit(self, message: Message, *, complete: bool = True) -> Message:
         """
@@ -88,14 +95,16 @@ class Declaration:
 
     def coerce(self, message: Message, api: ApiLevel) -> Message:
         """
-        The message as a server of this level knows it: nothing in it that the level does not have.
+        The message as a Landscape server of this level knows it: nothing in it that the level does not have.
 
         Raises Malformed, naming the field.
         """
         found = {name: message[name] for name in ENVELOPE if name in message}
         for item in self.fields_at(api):
+            if item.own:
+                continue
             if item.name in message:
-                found[item.name] = _fitted(item, message[item.name])
+                found[item.name] = item.write(_fitted(item, message[item.name]))
             elif item.required:
                 raise Malformed(f"`{self.type}` needs a field `{item.name}` ({item.kind.word})")
         return found
@@ -109,7 +118,7 @@ def _fitted(item: Field, value: Any) -> Any:
         raise Malformed(f"`{item.name}`{'' if text.startswith('[') else ' '}{text}") from None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Catalogue:
     """Declarations by type."""
 

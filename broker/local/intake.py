@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from ...runtime.database import DatabaseError, DatabaseUnavailable
 from ...runtime.writer import Writer
 from ...wire import cbor
-from ...wire.catalogue import AGENT_MESSAGES
+from ...wire.catalogue.from_agents import AGENT_MESSAGES
 from ...wire.declaration import Catalogue
 from ...wire.errors import RemoteProtocolError
 from ...wire.local import (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fieldpost.server.api import ROOT, Api
 from fieldpost.server.typed import Typed
 from fieldpost.wire import cbor
-from fieldpost.wire.catalogue import AGENT_MESSAGES
+from fieldpost.wire.catalogue.from_agents import AGENT_MESSAGES
 from tests.fakes import InlineWriter
 from tests.server.wired import HeldWriter, WiredServer, client_payload, register_message
 

@@ -10,9 +10,10 @@ import pytest
 from fieldpost.runtime.database import transaction
 from fieldpost.server.composition import open_server_database
 from fieldpost.server.messages import row_of, store_messages_txn
-from fieldpost.server.typed import MOST_TEXT, Typed, store_parts_txn
+from fieldpost.server.typed import Typed, store_parts_txn
+from fieldpost.server.typed_table import MOST_TEXT
 from fieldpost.wire import cbor
-from fieldpost.wire.catalogue import AGENT_MESSAGES
+from fieldpost.wire.catalogue.from_agents import AGENT_MESSAGES
 from fieldpost.wire.declaration import Catalogue, Declaration, Field
 from fieldpost.wire.kinds import (
     ANYTHING,

@@ -1,0 +1,1 @@
+"""What agents send, by subject: tables of declarations and nothing else."""

@@ -1,0 +1,1 @@
+"""What servers send, by subject: tables of declarations and nothing else. No broker loads them."""
