@@ -10,7 +10,7 @@ from fieldpost.agent.manifest import Manifest, catalogue_of, hosts_of, load_mani
 from fieldpost.runtime.settings import SECONDS, SettingsError, option
 from fieldpost.wire.api import NEWEST_SERVER_API
 from fieldpost.wire.declaration import Declaration, Field
-from fieldpost.wire.kinds import INTEGER, TEXT
+from fieldpost.wire.kinds import INTEGER, NULL, TEXT, either, list_of, record_of
 
 CONF = Path(__file__).parent.parent.parent / "conf" / "plugins.d"
 MINIMAL = 'module = "acme.plugins:Load"\n'
@@ -88,6 +88,15 @@ def test_a_manifest_declares_the_types_of_its_plugin(tmp_path: Path) -> None:
         ),
     )
     assert "cpu-usage" in catalogue_of(manifests).declarations
+
+
+def test_a_manifest_declares_lists_of_maps(tmp_path: Path) -> None:
+    """In the words of the documentation."""
+    declared = '[messages.load.fields]\ndisks = { kind = "list of {name text, size? integer or null}" }\n'
+    manifests = load_manifests(written(tmp_path, load=MINIMAL + 'sends = ["load"]\n' + declared))
+
+    (field,) = catalogue_of(manifests).declarations["load"].fields
+    assert field.kind == list_of(record_of({"name": TEXT, "size?": either(INTEGER, NULL)}))
 
 
 @pytest.mark.parametrize(

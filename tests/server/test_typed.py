@@ -11,7 +11,7 @@ from fieldpost.runtime.database import transaction
 from fieldpost.server.composition import open_server_database
 from fieldpost.server.messages import row_of, store_messages_txn
 from fieldpost.server.typed import Typed, store_parts_txn
-from fieldpost.server.typed_table import MOST_TEXT
+from fieldpost.server.typed_table import MOST_COLUMNS, MOST_TEXT
 from fieldpost.wire import cbor
 from fieldpost.wire.catalogue.from_agents import AGENT_MESSAGES
 from fieldpost.wire.declaration import Catalogue, Declaration, Field
@@ -19,13 +19,17 @@ from fieldpost.wire.kinds import (
     ANYTHING,
     BOOLEAN,
     INTEGER,
+    NULL,
     NUMBER,
     OCTETS,
     TEXT,
     Kind,
+    either,
     list_of,
     map_of,
+    record_of,
     rows_of,
+    tuple_of,
 )
 from tests.server.wired import WiredServer, client_payload
 
@@ -39,6 +43,25 @@ def declared(**kinds: Kind) -> Typed:
 
 PLAIN = declared(
     text=TEXT, octets=OCTETS, whole=INTEGER, real=NUMBER, flag=BOOLEAN, message=TEXT, many=list_of(TEXT)
+)
+INNER = record_of({"name": TEXT, "in?": record_of({"size": INTEGER})})
+NESTED = declared(
+    who=record_of(
+        {
+            "name": TEXT,
+            "size": either(INTEGER, NULL),
+            "in": record_of({"flag": BOOLEAN}),
+            "many": list_of(TEXT),
+        }
+    ),
+    list=list_of(INNER),
+    deep=record_of({"list": list_of(record_of({"name": TEXT}))}),
+    by=map_of(record_of({"name": TEXT}), by=INTEGER),
+    rows=rows_of(time=INTEGER, what=INNER),
+    plain=list_of(TEXT),
+    pairs=list_of(tuple_of(INTEGER, TEXT)),
+    lists=list_of(list_of(record_of({"name": TEXT}))),
+    either=either(INTEGER, TEXT),
 )
 ROWS = declared(points=POINTS, by=map_of(rows_of(load=NUMBER)))
 
@@ -116,6 +139,72 @@ def test_rows_are_rows(connection: Connection) -> None:
 
     assert table(connection, "typed:note:points") == [(1, 0, 1, 0.5), (1, 1, 3, None)]
     assert table(connection, "typed:note:by") == [(1, 0, "b", 1.0), (1, 1, "a", 2.0), (1, 2, "a", 3.0)]
+
+
+def test_maps_of_known_keys_are_columns(connection: Connection) -> None:
+    """Called by the way to them; what is not there, or not as declared, is null."""
+    prepare(connection, NESTED)
+    store(
+        connection,
+        NESTED,
+        {"who": {"name": "a", "size": None, "in": {"flag": True}, "many": [1]}, "else": 5},
+        {"who": {"name": 5, "in": [], "more": "x"}},
+        {"who": "nobody"},
+    )
+
+    columns = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info('typed:note')")]
+    assert columns == [":message", "who.name", "who.size", "who.in.flag"]
+    assert table(connection, "typed:note") == [
+        (1, "a", None, 1),
+        (2, None, None, None),
+        (3, None, None, None),
+    ]
+
+
+def test_lists_and_maps_of_maps_have_rows(connection: Connection) -> None:
+    """Also where they stand in a map; whatever is in the list that is no map has none."""
+    prepare(connection, NESTED)
+    store(
+        connection,
+        NESTED,
+        {
+            "list": [{"name": "a", "in": {"size": 1}}, 7, {"more": 1}],
+            "deep": {"list": [{"name": "b"}], "other": 1},
+            "by": {7: {"name": "c"}, "8": {"name": "d"}, 9: [], 2**63: {"name": b"e"}},
+            "rows": [[1, {"name": "f", "in": {"size": 2}}], [2, None], [3]],
+        },
+        {"list": {}, "deep": [], "by": [], "rows": {}},
+    )
+
+    assert table(connection, "typed:note:list") == [(1, 0, "a", 1), (1, 1, None, None)]
+    assert table(connection, "typed:note:deep.list") == [(1, 0, "b")]
+    assert table(connection, "typed:note:by") == [(1, 0, "7", "c"), (1, 1, str(2**63), "e")]
+    assert table(connection, "typed:note:rows") == [(1, 0, 1, "f", 2), (1, 1, 2, None, None)]
+
+
+def test_what_is_repeated_otherwise_has_no_table(connection: Connection) -> None:
+    """Lists of plain values, rows without names, lists in lists."""
+    prepare(connection, NESTED)
+
+    names = {
+        name.split(":")[2]
+        for (name,) in connection.execute("SELECT name FROM typed_table")
+        if name.count(":") > 1
+    }
+    assert names == {"list", "deep.list", "by", "rows"}
+
+
+def test_a_table_has_so_many_columns_and_no_more(connection: Connection) -> None:
+    """A declaration can be of any length; a statement of SQLite cannot."""
+    wide = declared(
+        **{f"f{number}": record_of({f"k{key}": INTEGER for key in range(60)}) for number in range(9)}
+    )
+    prepare(connection, wide)
+    store(connection, wide, *({"f0": {"k0": number}, "f8": {"k59": 1}} for number in range(200)))
+
+    (width,) = connection.execute("SELECT count(*) FROM pragma_table_info('typed:note')").fetchone()
+    assert width == 1 + MOST_COLUMNS
+    assert [row[1] for row in table(connection, "typed:note")] == list(range(200))
 
 
 def test_many_messages_keep_their_own_rows(connection: Connection) -> None:

@@ -466,6 +466,16 @@ def test_other_than_declared(fields: dict[str, Any]) -> None:
     assert caught.value.code == MALFORMED
 
 
+def test_other_than_landscape_has_it() -> None:
+    """So is one of Landscape's types, with the way to what is wrong in it."""
+    devices = [{"device": "/dev/sdb", "mounted": True}, {"device": "/dev/sdc", "mounted": "yes"}]
+    with pytest.raises(RemoteProtocolError) as caught:
+        check(cbor.encode({"type": "swift-device-info", "swift-device-info": devices}), GRANT, START)
+
+    assert caught.value.code == MALFORMED
+    assert str(caught.value) == "`swift-device-info`[1] [mounted] must be true or false, not text"
+
+
 @pytest.mark.parametrize("kind", ["register", "resynchronize", "receipt"])
 def test_own_types(kind: str) -> None:
     """What only the broker says is taken from nobody."""
