@@ -63,11 +63,15 @@ _NEXT_STEPS: dict[type[DatabaseError], str] = {
 }
 
 
+_MAKE_WRITABLE = "let this user write there, on a disk that is not mounted read-only; the system's log says why it became so"
+
+
 def translate(error: sqlite3.Error, path: str) -> DatabaseError:
     """The error of ours that stands for one of SQLite's."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    kind = _KINDS.get(code & 0xFF, DatabaseError)
-    return kind(f"{path}: {error}; {_NEXT_STEPS[kind]}")
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    kind = _KINDS.get(code, DatabaseError)
+    next_step = _MAKE_WRITABLE if code == sqlite3.SQLITE_READONLY else _NEXT_STEPS[kind]
+    return kind(f"{path}: {error}; {next_step}")
 
 
 @contextmanager
@@ -83,7 +87,8 @@ def translated(path: str) -> Iterator[None]:
 
 def _translate_system(error: OSError, path: str) -> DatabaseError:
     kind = DatabaseFull if error.errno in _FULL else DatabaseUnavailable
-    return kind(f"{error.filename or path}: {error.strerror}; {_NEXT_STEPS[kind]}")
+    next_step = _MAKE_WRITABLE if error.errno == errno.EROFS else _NEXT_STEPS[kind]
+    return kind(f"{error.filename or path}: {error.strerror}; {next_step}")
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)

@@ -283,6 +283,19 @@ def test_system_errors(number: int, kind: type[DatabaseError]) -> None:
     assert str(raised.value).startswith("/a/path.spare: cause; ")
 
 
+def test_what_is_read_only_needs_no_space() -> None:
+    """The next step is another there."""
+    moved = sqlite3.OperationalError("attempt to write a readonly database")
+    moved.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
+
+    with pytest.raises(DatabaseFull) as raised, translated("/a/path"):
+        raise OSError(errno.EROFS, "Read-only file system", "/a/path")
+
+    for error in (raised.value, translate(moved, "/a/path")):
+        assert "read-only" in str(error)
+        assert "free space" not in str(error)
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
