@@ -213,7 +213,7 @@ def processes_of(folder: Path) -> list[str]:
 def test_once(folder: Path) -> None:
     """For real: every monitor's first message arrives, the operation's result too; only JSON is on the standard output."""
     ended = subprocess.run(
-        command("--once", "--json", "--state", str(folder)),
+        command("--once", "--json", "--timeout", "200", "--state", str(folder)),
         capture_output=True,
         check=False,
         text=True,
@@ -227,7 +227,7 @@ def test_once(folder: Path) -> None:
         figures = document["types"][kind]
         assert figures["received"] >= 1, kind
         assert figures["stored"] >= figures["received"]
-        assert 0 <= figures["latency"] < 60
+        assert 0 <= figures["latency"] < 200
     assert document["operation"]["status"] == "succeeded"
     assert os.uname().sysname in document["operation"]["result-text"]
     assert document["broker"]["session"]["carrier"] == "session"
