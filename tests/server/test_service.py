@@ -163,7 +163,7 @@ def test_crowd_from_one_address(tmp_path: Path) -> None:
             local.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
             assert local.recv(12) == b"HTTP/1.1 200"
         with socket.create_connection(
-            ("127.0.0.1", plain["port"]), timeout=20, source_address=("127.0.0.2", 0)
+            ("127.0.0.1", plain["port"]), timeout=PATIENCE, source_address=("127.0.0.2", 0)
         ) as other:
             other.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
             assert other.recv(12) == b"HTTP/1.1 200"
@@ -177,7 +177,7 @@ def test_crowd_from_one_address(tmp_path: Path) -> None:
 def is_cut(port: int) -> bool:
     """Whether the server ends a connection at once, without a word."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
             return connection.recv(1) == b""
     except ConnectionResetError:
         return True
@@ -185,7 +185,8 @@ def is_cut(port: int) -> bool:
 
 def until_answered(connection: HTTPConnection) -> HTTPResponse:
     """The server hears of the end of another connection a moment after its client."""
-    for _ in range(100):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
         try:
             return ask(connection, "GET", "/healthz")[0]
         except (ConnectionError, RemoteDisconnected):

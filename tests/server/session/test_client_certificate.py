@@ -22,7 +22,16 @@ from tests.certificates import DAY, Authority, Issued
 from tests.proxies import Haproxy, Passage, needs_proxies
 from tests.server.session.blocking import BlockingAgent
 from tests.server.session.test_process import HEADERS, dial, register
-from tests.server.test_service import _ports, ask, launch, make_certificate, refusal_of, running, write_config
+from tests.server.test_service import (
+    PATIENCE,
+    _ports,
+    ask,
+    launch,
+    make_certificate,
+    refusal_of,
+    running,
+    write_config,
+)
 from tests.server.wired import client_payload, exchange_request
 
 pytestmark = pytest.mark.process
@@ -48,7 +57,7 @@ def heard(config: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         yield _ports(config.parent / "state" / "ports.json", process)[0]["port"], lines
         process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=PATIENCE)
         assert (process.returncode, errors) == (0, ""), output
         lines += output.splitlines()
     finally:
@@ -74,7 +83,7 @@ def https(port: int, folder: Path, client: Issued | None = None) -> HTTPSConnect
     context = ssl.create_default_context(cafile=str(folder / "cert.pem"))
     if client is not None:
         context.load_cert_chain(client.write(folder / "https.pem"))
-    return HTTPSConnection("localhost", port, context=context, timeout=20)
+    return HTTPSConnection("localhost", port, context=context, timeout=PATIENCE)
 
 
 def get(port: int, folder: Path, path: str) -> Any:

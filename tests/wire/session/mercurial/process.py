@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[4]
 PYTHON = ROOT / "build" / "mercurial" / "bin" / "python"
 """Of the environment that `make build/mercurial/ready` makes."""
 PROGRAM = Path(__file__).parent / "program.py"
-SECONDS = 60
+SECONDS = 240
 Line = dict[str, Any]
 """One thing that it understood; an octet is a character."""
 
