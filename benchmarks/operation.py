@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from uuid import uuid4
 
 from installation import Installation, wait_until
 
@@ -80,7 +81,7 @@ def _server(installation: Installation) -> ApiClient:
 
 def _measure_one(server: ApiClient, computer: int, number: int, notes: Path) -> tuple[float, float]:
     begun = time.monotonic()
-    asked = server.add_operation(computer=computer, type=TYPE, fields={"number": number})
+    asked = server.add_operation(computer=computer, type=TYPE, fields={"number": number}, key=uuid4().hex)
     while server.operation(int(asked["id"]))["status"] not in ("succeeded", "failed"):
         if time.monotonic() > begun + 30:
             raise RuntimeError(f"operation {number} was not answered: {server.operation(int(asked['id']))}")
