@@ -6,6 +6,8 @@ turn of the reactor, however many calls that turn made, and nothing while the tr
 decides nothing but this: a connection that does not end after the goodbye is cut.
 """
 
+import os
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +27,18 @@ from .peer import Peer
 
 WRITE_OCTETS = 64 * 1024
 """At most so many in one write, so that a full transport is seen before the next."""
+HELD_OCTETS = 32 * 1024
+"""At most so many that the kernel has and has not sent: what comes later than something bulky stands behind all that it holds."""
 GOODBYE = 5.0
+
+
+def hold_little(transport: Any) -> None:  # Any: Twisted's interfaces do not promise `fileno`
+    """Let the kernel take no more of a TCP connection than it can soon send, where it knows how."""
+    try:
+        with socket.socket(fileno=os.dup(transport.fileno())) as same:
+            same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, HELD_OCTETS)
+    except (AttributeError, OSError, ValueError):
+        return
 
 
 @implementer(IPushProducer)
@@ -68,6 +81,7 @@ class SessionLine(Protocol):
         # Older Twisted takes its UNIX sockets for TCP.
         if ITCPTransport.providedBy(transport) and not isinstance(transport.getHost(), UNIXAddress):
             transport.setTcpNoDelay(True)
+            hold_little(transport)
         self._is_open, self._is_full = True, False
         transport.registerProducer(self, True)
         self._turn()

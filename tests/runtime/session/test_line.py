@@ -1,5 +1,6 @@
 """What a line writes when, how it holds back, and how it ends."""
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from fieldpost.runtime.session.answers import Asked
 from fieldpost.runtime.session.errors import SessionLost
-from fieldpost.runtime.session.line import GOODBYE
+from fieldpost.runtime.session.line import GOODBYE, HELD_OCTETS, hold_little
 from fieldpost.wire.session.limits import Limits
 from tests.runtime.session.pair import Pair, error_of, result_of
 
@@ -66,6 +67,20 @@ def test_octets_come_one_at_a_time() -> None:
 
 
 # Full transports
+
+
+def test_a_kernel_that_holds_little() -> None:
+    """On a slow line what is short does not stand behind all that a large send buffer takes."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as one,
+    ):
+        hold_little(one)
+
+        assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == HELD_OCTETS
+        one.getpeername()
+    for nothing in (one, object()):
+        hold_little(nothing)
 
 
 @pytest.mark.conformance("Z24")
