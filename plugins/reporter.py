@@ -2,7 +2,7 @@
 What running operations write, told to the broker for those who watch them.
 
 It is an aside: the operation's result is what counts, and is stored. So nothing waits for it, little of it waits for the
-broker, and of what is too much the newest is kept.
+broker, and of what is too much the newest is kept, behind a word on the rest.
 """
 
 from attrs import define, field
@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from ..runtime.newest import Newest
 from ..wire.errors import FieldpostError
 from ..wire.local import MAX_OUTPUT_CHARACTERS, Output
 from .context import Broker
@@ -23,7 +24,7 @@ FINISH_WITHIN = 1.0
 
 @define(eq=False)
 class _Operation:
-    text: str = ""
+    text: Newest = field(factory=lambda: Newest(MAX_OUTPUT_CHARACTERS))
     progress: tuple[str, int, int | None] | None = None
     is_speaking: bool = False
     is_ending: bool = False
@@ -49,7 +50,7 @@ class Reporter:
     def output(self, operation: int, text: str) -> None:
         """It wrote this."""
         found = self._operations.setdefault(operation, _Operation())
-        found.text = (found.text + text)[-MAX_OUTPUT_CHARACTERS:]
+        found.text.add(text)
         self._speak(operation, found)
 
     def progress(self, operation: int, topic: str, position: int, total: int | None = None) -> None:
@@ -88,7 +89,7 @@ class Reporter:
                 silent.callback(None)
 
     async def _say(self, operation: int, found: _Operation) -> None:
-        text, found.text = found.text, ""
+        text = found.text.take()
         (topic, position, total), found.progress = found.progress or (None, 0, None), None
         output = Output(
             plugin=self._plugin, operation=operation, text=text, topic=topic, position=position, total=total

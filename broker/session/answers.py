@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from ...runtime.newest import Newest
 from ...runtime.session.answers import Asked, Handler
 from ...runtime.session.errors import CommandError
 from ...wire.cbor import Value
@@ -92,17 +93,17 @@ class ServersRequests:
 
 
 class _Tail:
-    """Passes on what is written as fast as the peer takes it; of what is too much the newest is kept."""
+    """Passes on what is written as fast as the peer takes it; of what is too much the newest, behind a word on the rest."""
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
-        self._text = ""
+        self._text = Newest(MAX_OUTPUT_CHARACTERS)
         self._progress: dict[str, Progress] = {}
         self._is_waiting = False
 
     def output(self, text: str) -> None:
         """See Watcher."""
-        self._text = (self._text + text)[-MAX_OUTPUT_CHARACTERS:]
+        self._text.add(text)
         self._speak()
 
     def progress(self, progress: Progress) -> None:
@@ -129,7 +130,7 @@ class _Tail:
         self._say()
 
     def _say(self) -> None:
-        text, self._text = self._text, ""
+        text = self._text.take()
         for start in range(0, len(text), PIECE_CHARACTERS):
             self._asked.output(text[start : start + PIECE_CHARACTERS])
         told, self._progress = self._progress, {}

@@ -90,7 +90,10 @@ def test_a_slow_broker_gets_the_newest() -> None:
     clock.advance(PAUSE)
 
     last = broker.reported[-1]
-    assert last.text == "a" * (MAX_OUTPUT_CHARACTERS - 1) + "b"
+    note, _, text = last.text[1:].partition("\n")
+    assert note == f"[{MAX_OUTPUT_CHARACTERS + 1 - len(text)} characters were left out here]"
+    assert text == "a" * (len(text) - 1) + "b"
+    assert MAX_OUTPUT_CHARACTERS - 100 < len(last.text) <= MAX_OUTPUT_CHARACTERS
     assert (last.topic, last.position, last.total) == ("steps", 2, 9)
 
 

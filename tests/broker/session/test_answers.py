@@ -1,5 +1,6 @@
 """What the server asks is answered exactly once, and nothing that it asks can fill memory here."""
 
+import re
 from typing import Any
 
 import pytest
@@ -169,7 +170,7 @@ class SlowTests(AnswerTestCase):
     capacity = 8_192
 
     def test_a_slow_server(self) -> None:
-        """What it does not take does not pile up: it gets the newest."""
+        """What it does not take does not pile up: it gets the newest, and is told how much it does not get."""
         self.outputs.begin(7)
         self.ask("tail", operation=7)
         for number in range(200):
@@ -182,3 +183,6 @@ class SlowTests(AnswerTestCase):
 
         assert self.text.endswith("0199 " + "x" * 10_000 + "\n")
         assert len(self.text) < 400_000
+        notes = re.findall(r"\n\[(\d+) characters were left out here\]\n", self.text)
+        shown = re.sub(r"\n\[\d+ characters were left out here\]\n", "", self.text)
+        assert sum(map(int, notes)) + len(shown) == 200 * len("0199 " + "x" * 10_000 + "\n")
