@@ -73,6 +73,8 @@ def _session(status: Status) -> Lines:
         words = ["none, exchanges go by POST", *filter(None, (found.get("cause"),))]
         if found.get("next-try-in") is not None:
             words.append(f"tried again in {found['next-try-in']:.0f} s")
+        elif found.get("state") == "opening":
+            words.append("being tried now")
         yield "session", "; ".join(words)
 
 

@@ -139,6 +139,8 @@ def test_the_session() -> None:
     assert "open for 312 s" in shown(session={"carrier": "session", "open-for": 312.4})
     text = shown(session={"carrier": "POST", "cause": "the server said no", "next-try-in": 240.0})
     assert "none, exchanges go by POST; the server said no; tried again in 240 s" in text
+    under_way = {"carrier": "POST", "cause": "gone", "next-try-in": None, "state": "opening"}
+    assert "none, exchanges go by POST; gone; being tried now" in shown(session=under_way)
     assert "none, exchanges go by POST\n" in shown(
         session={"carrier": "POST", "cause": None, "next-try-in": None}
     )
