@@ -245,3 +245,86 @@ def test_giving_up_waiting_leaves_the_others_alone() -> None:
     assert result_of(second) is None
     assert sender.seen == ["CancelledError"]
     assert sender.stored() == [("two", "session-1")]
+
+
+class Answering(FakeBroker):
+    """A broker that answers when and as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Deferred[str]] = []
+        self.given: list[tuple[str, str | None, Deferred[None]]] = []
+
+    def open_session(self, plugin: str, scope: str | None = None) -> "Deferred[str]":
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+    def send(
+        self, plugin: str, message: Message, session_id: str | None = None, urgent: bool = False
+    ) -> "Deferred[None]":
+        self.given.append((message["type"], session_id, Deferred()))
+        return self.given[-1][2]
+
+    def turn_away(self, place: int) -> None:
+        self.given[place][2].errback(MessageRefused(OBSOLETE_SESSION, "gone"))
+
+    @property
+    def words(self) -> list[tuple[str, str | None]]:
+        return [(type, session_id) for type, session_id, _ in self.given]
+
+
+@pytest.mark.parametrize("first", ["the new id", "the refusals", "one of them"])
+@pytest.mark.parametrize("hears", [True, False])
+def test_what_is_sent_at_a_drop_stays_in_order(first: str, hears: bool) -> None:
+    """What was under way is said again before what was sent later, whatever comes first of event, new id and refusals."""
+    broker = Answering()
+    sender = Sender(broker)
+    for word in ("one", "two", "three"):
+        sender.send(word)
+    broker.asked[0].callback("session-1")
+    sender.send("four")
+    if hears:
+        sender.session.renew()
+    else:
+        broker.turn_away(0)
+    sender.send("five")
+    left = [place for place in range(4) if hears or place]
+
+    early = {"the new id": 0, "one of them": 1, "the refusals": 4}[first]
+    for place in left[:early]:
+        broker.turn_away(place)
+    broker.asked[1].callback("session-2")
+    sender.send("six")
+    for place in left[early:]:
+        broker.turn_away(place)
+
+    words = ["one", "two", "three", "four"]
+    assert broker.words[:4] == [(word, "session-1") for word in words]
+    later = broker.words[4:]
+    afresh = later.index(("afresh", "session-2"))
+    assert afresh == (5 if first == "the refusals" else 6)
+    del later[afresh]
+    assert later == [(word, "session-2") for word in [*words, "five", "six"]]
+    assert sender.seen == ["lost"]
+
+
+def test_a_send_that_fails_otherwise_lets_the_others_go() -> None:
+    """What waits behind it is not forgotten."""
+    broker = Answering()
+    sender = Sender(broker)
+    sender.reports_afresh = False
+    failing = sender.send("one")
+    broker.asked[0].callback("session-1")
+    sender.session.renew()
+    later = sender.send("two")
+    broker.asked[1].callback("session-2")
+    assert broker.words == [("one", "session-1")]
+
+    broker.given[0][2].errback(MessageRefused("too-large", "no"))
+
+    with pytest.raises(MessageRefused):
+        result_of(failing)
+    assert broker.words[1:] == [("two", "session-2")]
+    broker.given[1][2].callback(None)
+    result_of(later)
+    assert sender.seen == ["lost"]
