@@ -35,6 +35,14 @@ class OutboxLimits:
             raise ValueError(f"batches_in_flight must be 1 to {MAX_BATCHES_IN_FLIGHT}")
 
 
+def too_much(messages: int, octets: int) -> BufferFull:
+    """What a sender is told when so much waits that no more may."""
+    return BufferFull(
+        f"{messages} messages of {octets} octets wait for the broker, and no more may; see that the "
+        "broker runs and has disk space, and send this again later"
+    )
+
+
 class OutgoingBatch:
     """Messages that travel together, and who waits for each."""
 
@@ -103,10 +111,7 @@ class Outbox:
         limits = self._limits
         # Whatever the limits, one message is always taken.
         if self.messages and (self.messages >= limits.messages or self.octets + size > limits.octets):
-            raise BufferFull(
-                f"{self.messages} messages of {self.octets} octets wait for the broker, and no more may; see that the "
-                "broker runs and has disk space, and send this again later"
-            )
+            raise too_much(self.messages, self.octets)
         batch = self._batch_for(plugin, session_id)
         batch.messages.append(octets)
         batch.octets += size

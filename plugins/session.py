@@ -22,11 +22,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..wire.errors import FieldpostError, RemoteProtocolError
+from ..wire.cbor import encode
+from ..wire.errors import FieldpostError, LocalProtocolError, RemoteProtocolError
 from ..wire.local import OBSOLETE_SESSION
 from ..wire.message import Message
 from .context import Broker
 from .errors import MessageRefused
+from .outbox import OutboxLimits, too_much
 
 T = TypeVar("T")
 MAX_ATTEMPTS = 5
@@ -40,6 +42,8 @@ class _Sending:
     place: int
     message: Message
     urgent: bool
+    size: int
+    """In octets; 0 where it did not have to wait."""
     sent_under: str | None = None
     answer: "Deferred[None]" = field(factory=Deferred)
     is_over: bool = False
@@ -55,18 +59,26 @@ class Session:
     log = Logger()
 
     def __init__(
-        self, *, broker: Broker, plugin: str, scope: str | None, on_lost: Callable[[], None]
+        self,
+        *,
+        broker: Broker,
+        plugin: str,
+        scope: str | None,
+        on_lost: Callable[[], None],
+        limits: OutboxLimits = OutboxLimits(),  # noqa: B008 - a frozen value
     ) -> None:
         self._broker = broker
         self._plugin = plugin
         self._scope = scope
         self._on_lost = on_lost
+        self._limits = limits
         self._id: str | None = None
         self._opening = False
         self._open_again = False
         self._places = count()
         self._waiting: deque[_Sending] = deque()
-        """To be said for the first time."""
+        """To be said for the first time; bounded as what waits in the outbox."""
+        self._waiting_octets = 0
         self._refused: list[_Sending] = []
         """To be said again; in the order of their places."""
         self._flying: Counter[str] = Counter()
@@ -80,8 +92,7 @@ class Session:
 
         Raises what the broker's `send` fails with, but for an obsolete session.
         """
-        sending = _Sending(place=next(self._places), message=message, urgent=urgent)
-        self._waiting.append(sending)
+        sending = self._wait_in_line(message, urgent)
         try:
             self._go_on()
             for _ in range(1, MAX_ATTEMPTS):
@@ -100,6 +111,17 @@ class Session:
         """Ask whether the id is still in force, and put the one that is in its place."""
         if self._id is not None:
             self._open()
+
+    def _wait_in_line(self, message: Message, urgent: bool) -> "_Sending":
+        """For no time at all, mostly; then nobody needs to know how long it is. Raises BufferFull."""
+        size = 0 if self._is_clear and not self._waiting else _size_of(message)
+        messages, limits = len(self._waiting), self._limits
+        if messages and (messages >= limits.messages or self._waiting_octets + size > limits.octets):
+            raise too_much(messages, self._waiting_octets)
+        sending = _Sending(place=next(self._places), message=message, urgent=urgent, size=size)
+        self._waiting.append(sending)
+        self._waiting_octets += size
+        return sending
 
     def _say_again(self, sending: "_Sending") -> None:
         sending.answer = Deferred()
@@ -129,9 +151,14 @@ class Session:
                 self._open()
             if not self._is_clear or not (self._refused or self._waiting):
                 return None
-            sending = self._refused.pop(0) if self._refused else self._waiting.popleft()
+            sending = self._refused.pop(0) if self._refused else self._first_in_line()
             if not sending.is_over:
                 return sending
+
+    def _first_in_line(self) -> "_Sending":
+        sending = self._waiting.popleft()
+        self._waiting_octets -= sending.size
+        return sending
 
     @property
     def _is_clear(self) -> bool:
@@ -177,6 +204,7 @@ class Session:
         waiting = [*self._refused, *self._waiting]
         self._refused.clear()
         self._waiting.clear()
+        self._waiting_octets = 0
         for sending in waiting:
             sending.answer.errback(failure)
         if not waiting:
@@ -187,3 +215,11 @@ class Session:
                 reason=failure.getErrorMessage(),
                 log_failure=None if known else failure,
             )
+
+
+def _size_of(message: Message) -> int:
+    """In octets; 0 for what is no message: the broker's connection says so when its turn comes."""
+    try:
+        return len(encode(message))
+    except (LocalProtocolError, RemoteProtocolError):
+        return 0

@@ -4,9 +4,11 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import capturedLogs
 
-from fieldpost.plugins.errors import MessageRefused
+from fieldpost.plugins.errors import BufferFull, MessageRefused
+from fieldpost.plugins.outbox import OutboxLimits
 from fieldpost.plugins.session import MAX_ATTEMPTS, Session
 from fieldpost.testing import FakeBroker, result_of
+from fieldpost.wire.cbor import encode
 from fieldpost.wire.errors import Malformed
 from fieldpost.wire.local import OBSOLETE_SESSION, Refused
 from fieldpost.wire.message import Message
@@ -17,10 +19,17 @@ class Sender:
 
     reports_afresh = True
 
-    def __init__(self, broker: FakeBroker | None = None, scope: str | None = None) -> None:
+    def __init__(
+        self,
+        broker: FakeBroker | None = None,
+        scope: str | None = None,
+        limits: OutboxLimits = OutboxLimits(),  # noqa: B008 - a frozen value
+    ) -> None:
         self.broker = broker or FakeBroker()
         self.seen: list[object] = []
-        self.session = Session(broker=self.broker, plugin="load", scope=scope, on_lost=self.on_lost)
+        self.session = Session(
+            broker=self.broker, plugin="load", scope=scope, on_lost=self.on_lost, limits=limits
+        )
 
     def on_lost(self) -> None:
         self.seen.append("lost")
@@ -328,3 +337,49 @@ def test_a_send_that_fails_otherwise_lets_the_others_go() -> None:
     broker.given[1][2].callback(None)
     result_of(later)
     assert sender.seen == ["lost"]
+
+
+@pytest.mark.parametrize(
+    "limits", [OutboxLimits(messages=3), OutboxLimits(octets=3 * len(encode({"type": "word"})))]
+)
+def test_what_waits_for_the_first_session_is_bounded(limits: OutboxLimits) -> None:
+    """A plugin that was started before its broker does not fill the memory; there is room again when the broker is there."""
+    broker = Answering()
+    sender = Sender(broker, limits=limits)
+    kept = [sender.send("word") for _ in range(3)]
+
+    for _ in range(2):
+        with pytest.raises(BufferFull, match="3 messages of [0-9]+ octets wait"):
+            result_of(sender.send("more"))
+    kept[0].addErrback(lambda failure: None).cancel()
+    broker.asked[0].callback("session-1")
+
+    assert broker.words == [("word", "session-1")] * 2
+    for _ in range(5):
+        sender.send("more")
+    assert len(broker.words) == 7
+
+
+def test_there_is_room_again_after_a_refusal() -> None:
+    """What was told that there is no session does not wait any more."""
+    broker = Answering()
+    sender = Sender(broker, limits=OutboxLimits(messages=1))
+    for asked in range(3):
+        sent = sender.send("word")
+        broker.asked[asked].errback(Refused("no grant"))
+
+        with pytest.raises(MessageRefused):
+            result_of(sent)
+
+
+def test_what_cannot_be_written_waits_like_any_other() -> None:
+    """The broker's connection says what is wrong with it."""
+    broker = Answering()
+    sender = Sender(broker)
+
+    strange = Deferred.fromCoroutine(sender.session.send({"type": "word", "value": object()}))
+    broker.asked[0].callback("session-1")
+    broker.given[-1][2].errback(MessageRefused("malformed", "no"))
+
+    with pytest.raises(MessageRefused):
+        result_of(strange)
