@@ -31,7 +31,7 @@ OnSent = Callable[[], object]
 
 MAX_WAITING = 1_000
 """Calls that wait here because the peer has as many of ours as it takes."""
-PIECE = 64 * 1024
+PIECE = 128 * 1024
 """Octets of a call's data that lie here unsent, while the rest waits for the peer to take them."""
 MAX_ANSWER = 64 * 1024 * 1024
 """Octets of memory for an answer that is kept until it is whole."""

@@ -29,6 +29,8 @@ WRITE_OCTETS = 64 * 1024
 """At most so many in one write, so that a full transport is seen before the next."""
 HELD_OCTETS = 32 * 1024
 """At most so many that the kernel has and has not sent: what comes later than something bulky stands behind all that it holds."""
+_WRITES = 4
+"""In a row; then others have their turn: with what packs well a transport does not get full."""
 GOODBYE = 5.0
 
 
@@ -167,14 +169,18 @@ class SessionLine(Protocol):
         session, transport = self._session, self._wire()
         self._is_taking = True
         try:
-            while not self._is_full:
-                octets = session.data_to_send(WRITE_OCTETS)
+            has_more = True
+            for _ in range(_WRITES):
+                octets = b"" if self._is_full else session.data_to_send(WRITE_OCTETS)
                 if octets:
                     transport.write(octets)
-                if len(octets) < WRITE_OCTETS and not self._peer.produce():
+                has_more = not self._is_full and (session.has_more or self._peer.produce())
+                if not has_more:
                     break
         finally:
             self._is_taking = False
+        if has_more:
+            self.wake()
         self._arm()
 
     def _arm(self) -> None:

@@ -11,7 +11,7 @@ from .credit import SendWindow
 from .events import Aborted, Atom, Cancelled, CommandError, Event, Progress, Requested, Value, atom_of
 from .frame import FrameType, PartFlag
 from .limits import Limits
-from .outbound import Outbound, OutStream, Sender
+from .outbound import Outbound, Sender
 from .outcome import (
     STATUS_OK,
     NotActive,
@@ -22,6 +22,7 @@ from .outcome import (
     encode_progress,
     encode_status_error,
 )
+from .outstreams import Aside
 from .values import Codec
 
 CANCELLED = CommandError(b"cancelled", (atom_of("the request was cancelled"),), kind=b"cancelled")
@@ -111,7 +112,7 @@ class Answers:
         return answer
 
     def respond(
-        self, request: int, values: Iterable[Value], *, end: bool, stream: OutStream, flush: bool
+        self, request: int, values: Iterable[Value], *, end: bool, aside: Aside | None, flush: bool
     ) -> None:
         """See Reactor.respond."""
         answer = self._get(request)
@@ -130,14 +131,9 @@ class Answers:
             answer.began = True
             pieces.insert(0, STATUS_OK)
         octets = b"".join(pieces)
-        if (
-            end
-            and answer.outbound is None
-            and stream is self._sender.main
-            and self._end_short(answer, octets)
-        ):
+        if end and answer.outbound is None and aside is None and self._end_short(answer, octets):
             return
-        outbound = self._outbound_of(answer, stream)
+        outbound = self._outbound_of(answer, aside)
         if octets:
             outbound.put(octets)
         outbound.held = not flush
@@ -154,12 +150,13 @@ class Answers:
         self._leaving.append(answer.request)
         return True
 
-    def _outbound_of(self, answer: Answer, stream: OutStream) -> Outbound:
+    def _outbound_of(self, answer: Answer, aside: Aside | None = None) -> Outbound:
         if answer.outbound is None:
             window = SendWindow(self.send_credit) if self.send_credit is not None else None
-            answer.outbound = Outbound(answer.request, FrameType.RESPONSE, stream, window)
-        elif not answer.outbound.started and not answer.outbound.body:
-            answer.outbound.stream = stream
+            answer.outbound = Outbound(answer.request, FrameType.RESPONSE, self._sender.main, window)
+            answer.outbound.aside = aside
+        elif not answer.outbound.started and not answer.outbound.size:
+            answer.outbound.aside = aside
         return answer.outbound
 
     def _put_turn(self, outbound: Outbound) -> None:
@@ -168,7 +165,7 @@ class Answers:
 
     def _respond_bare(self, answer: Answer, rows: list[Value], pieces: list[bytes], end: bool) -> None:
         """In the frames that the older peers make: status, values joined to less than a frame, an empty end."""
-        outbound = self._outbound_of(answer, self._sender.main)
+        outbound = self._outbound_of(answer)
         outbound.exact = True
         is_empty = end and not pieces and not answer.began
         if not answer.began:
@@ -193,7 +190,7 @@ class Answers:
             return
         payload = encode_error_within(self._sender.most, error, bare=self._bare)
         outbound = answer.outbound
-        if outbound is not None and (outbound.body or outbound.queued):
+        if outbound is not None and (outbound.size or outbound.body or outbound.queued):
             outbound.held, outbound.ended = False, False
             outbound.farewell = (FrameType.ERROR, payload)
             self._put_turn(outbound)
@@ -203,13 +200,13 @@ class Answers:
     def _end_with_status(self, answer: Answer, octets: bytes) -> None:
         if answer.outbound is None and self._end_short(answer, octets):
             return
-        outbound = self._outbound_of(answer, self._sender.main)
+        outbound = self._outbound_of(answer)
         outbound.put(octets)
         outbound.ended = True
         self._put_turn(outbound)
 
     def _leave_with(self, answer: Answer, payload: bytes) -> None:
-        self._sender.put_short(FrameType.ERROR, answer.request, 0, payload)
+        self._sender.put_short(FrameType.ERROR, answer.request, 0, payload, ends=answer.outbound)
         self._leaving.append(answer.request)
 
     def drop(self, request: int) -> None:

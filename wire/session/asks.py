@@ -13,7 +13,7 @@ from .credit import Ledger, ReceiveWindow, SendWindow
 from .events import Aborted, CommandError, Event, Failed, Map, Output, Progress, Responded, atom_of
 from .frame import Frame, FrameType, PartFlag, RequestFlag, StreamFlag
 from .limits import Limits
-from .outbound import LARGEST_ID, Outbound, OutStream, Sender
+from .outbound import LARGEST_ID, Outbound, Sender
 from .outcome import STATUS_OK, Busy, read_atoms, read_error, read_progress, read_status
 from .values import Codec, RowReader, encode_map
 
@@ -187,7 +187,7 @@ class Asks:
             del self._asks[ask.request]
         else:
             ask.given_up = True
-            self._send_cancel(ask.request, reason)
+            self._send_cancel(ask.request, reason, outbound)
 
     def _drop_outbound(self, ask: Ask) -> Outbound | None:
         outbound, ask.outbound = ask.outbound, None
@@ -197,9 +197,9 @@ class Asks:
                 self._buffered.remove(outbound)
         return outbound
 
-    def _send_cancel(self, request: int, reason: bytes | None) -> None:
+    def _send_cancel(self, request: int, reason: bytes | None, outbound: Outbound | None) -> None:
         payload = b"" if reason is None else encode_map({b"reason": reason})
-        self._sender.put_short(FrameType.CANCEL, request, 0, payload)
+        self._sender.put_short(FrameType.CANCEL, request, 0, payload, ends=outbound)
 
     def sent(self, request: int) -> None:
         """The last frame of a request has left."""
@@ -327,8 +327,7 @@ class Asks:
         elif self._bare:
             ask.given_up = ask.is_over = True
         else:
-            self._drop_outbound(ask)
-            self._send_cancel(ask.request, None)
+            self._send_cancel(ask.request, None, self._drop_outbound(ask))
             del self._asks[ask.request]
 
     def _forget_values(self, ask: Ask) -> None:
@@ -394,12 +393,3 @@ class Asks:
         """The connection is over."""
         asks, self._asks, self._buffered = self._asks, {}, []
         return [Aborted(ask.request, reason) for ask in asks.values() if not ask.given_up]
-
-
-def new_outbound(
-    request: int, octets: bytes, stream: OutStream, window: SendWindow | None, *, has_data: bool
-) -> Outbound:
-    """What is to be sent of a request, its data to be put still."""
-    outbound = Outbound(request, FrameType.DATA, stream, window)
-    outbound.put_head(octets, has_data)
-    return outbound

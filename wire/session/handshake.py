@@ -90,8 +90,8 @@ class Handshake:
             return True
         return self._master_secret is not None and self.is_proved_by(self._master_secret)
 
-    def decide(self, connection: tuple[bytes, int], session: bytes | None) -> Decision:
-        """Our decision, as the master."""
+    def decide(self, connection: tuple[bytes, int], session: bytes | None, *, packs: bool) -> Decision:
+        """Our decision, as the master; unless it `packs`, neither end packs anything."""
         assert self.terms is not None
         terms = self.terms
         return Decision(
@@ -100,7 +100,7 @@ class Handshake:
             capabilities=terms.capabilities,
             connection=connection,
             keepalive=terms.keepalive,
-            encodings=terms.encodings,
+            encodings=terms.encodings if packs else (),
             session=session,
         )
 
@@ -174,6 +174,7 @@ def limits_of(limits: Limits) -> dict[str, int]:
         "frame": limits.frame,
         "partial": limits.partial,
         "request": limits.request,
+        "streams": limits.streams,
     }
 
 

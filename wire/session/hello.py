@@ -34,7 +34,7 @@ CODECS = (CBOR, HG_CBOR)
 CANCEL, CREDIT, NOTIFY, PUSH, RESUME = "cancel", "credit", "notify", "push", "resume"
 CAPABILITIES = (CANCEL, CREDIT, NOTIFY, PUSH)
 """Those that this program has."""
-LIMIT_NAMES = ("active", "credit", "data", "decoded", "frame", "partial", "request")
+LIMIT_NAMES = ("active", "credit", "data", "decoded", "frame", "partial", "request", "streams")
 LEAST_LIMITS = {
     "active": 1,
     "credit": 256,
@@ -43,6 +43,7 @@ LEAST_LIMITS = {
     "frame": 256,
     "partial": 1,
     "request": 256,
+    "streams": 1,
 }
 """A peer that takes less than this could not be told anything."""
 MAX_LIMIT = 2**31 - 1

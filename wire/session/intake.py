@@ -47,7 +47,7 @@ class Intake:
         self._asks = asks
         self._arrivals = arrivals
         self._answers = answers
-        self._streams = InStreams(odd=role is Role.SERVER, limits=limits, unpacks=unpacks)
+        self.streams = InStreams(odd=role is Role.SERVER, limits=limits, unpacks=unpacks)
         self._settings = Assembly("settings", limits.hello)
         self._settings_left = most_settings
         self._decision = Assembly("decision", limits.decision)
@@ -89,20 +89,20 @@ class Intake:
         Raises PeerBrokeOff when it says that we broke a rule, RemoteProtocolError when it breaks one.
         """
         flags, wire = frame.stream_flags, len(frame.payload)
-        self._streams.check(frame)
+        self.streams.check(frame)
         take = self._takes.get(frame.type)
         if take is None:
             raise self._unexpected(frame)
         if flags & StreamFlag.ENCODED:
-            octets = self._streams.unpack(frame)
+            octets = self.streams.unpack(frame)
             frame = Frame(frame.type, frame.request, frame.stream, flags, frame.flags, octets)
         if self._settings.begun and frame.type != FrameType.HELLO:
             raise RemoteProtocolError(
                 "settings-interrupted", "another frame stands between those of settings"
             )
         events = take(frame, wire, now)
-        if flags & StreamFlag.END:
-            self._streams.finish(frame.stream)
+        if flags & StreamFlag.END and not self.streams.finish(frame.stream):
+            self._gauge.count(now)
         return events
 
     def _unexpected(self, frame: Frame) -> RemoteProtocolError:
@@ -165,8 +165,9 @@ class Intake:
         return [DecisionReceived(read_map(octets, "decision"))]
 
     def _take_stream_settings(self, frame: Frame, wire: int, now: float) -> list[Event]:
-        self._gauge.count(now)
-        self._streams.set_up(frame)
+        if frame.flags & PartFlag.CONTINUATION:
+            self._gauge.count(now)
+        self.streams.set_up(frame)
         return []
 
     def _take_ping(self, frame: Frame, wire: int, now: float) -> list[Event]:

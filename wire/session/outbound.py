@@ -3,69 +3,19 @@ What waits to be sent, and whose turn it is (spec/wire.md 5.9).
 
 Frames of the connection go first, then short messages that found nothing before them, then the requests in turn, a frame
 each, as far as credit reaches. A frame is built when its turn has come: begin flags, limits and credit are those of that
-moment, and what is packed is packed in the order in which it leaves.
+moment, and what shares a packer is packed in the order in which it leaves.
 """
 
 from collections import deque
 from collections.abc import Callable
 
 from .credit import SendWindow
-from .encodings import IDENTITY, Packer, make_packer
 from .events import Map
 from .frame import FrameType, PartFlag, RequestFlag, StreamFlag, encode_header
+from .outstreams import Aside, OutStream
 from .values import encode_map
 
-_PACKING_ROOM = 256
-"""How much longer packing may make what does not pack, with room to spare."""
-LEAST_TO_PACK = 16 * _PACKING_ROOM
-"""A frame, and a window, below which it would be in the way."""
 LARGEST_ID = 0xFFFF
-
-
-class OutStream:
-    """A row of our frames that share a packer, or none."""
-
-    __slots__ = ("_packer", "begun", "encoding", "id")
-
-    def __init__(self, id: int, encoding: bytes | None = None) -> None:
-        self.id = id
-        self.begun = False
-        self.encoding = encoding
-        self._packer: Packer | None = None
-
-    @property
-    def is_packed(self) -> bool:
-        """Whether what goes over it is packed."""
-        return self.encoding is not None
-
-    @property
-    def slack(self) -> int:
-        """How much longer than it is something may become here."""
-        return 0 if self.encoding in (None, IDENTITY) else _PACKING_ROOM
-
-    def announce(self, request: int) -> bytes:
-        """The frame that says how the stream is packed; nothing when it has been said, or nothing is."""
-        if self.encoding is None or self._packer is not None:
-            return b""
-        self._packer = make_packer(self.encoding)
-        name = _head_of(self.encoding) + self.encoding
-        return self.frame(FrameType.STREAM, request, PartFlag.END, name)
-
-    def pack(self, octets: bytes) -> bytes:
-        """What goes into the frame; after `announce`."""
-        return self._packer.pack(octets) if self._packer and octets else octets
-
-    def frame(self, type: int, request: int, flags: int, payload: bytes, *, packed: bool = False) -> bytes:
-        """A frame on this stream, the first of which begins it."""
-        stream_flags = StreamFlag.ENCODED if packed else 0
-        if not self.begun:
-            self.begun = True
-            stream_flags |= StreamFlag.BEGIN
-        return encode_header(len(payload), request, self.id, stream_flags, type, flags) + payload
-
-
-def _head_of(octets: bytes) -> bytes:
-    return bytes([0x40 + len(octets)])
 
 
 class Outbound:
@@ -75,7 +25,9 @@ class Outbound:
         "_at",
         "_head",
         "_head_at",
+        "_packed",
         "_type",
+        "aside",
         "body",
         "ended",
         "exact",
@@ -96,6 +48,8 @@ class Outbound:
         self.request = request
         self.stream = stream
         self.window = window
+        self.aside: Aside | None = None
+        """Where a stream for the body is taken from when that begins; None: it stays on this one."""
         self._type = type
         self._head = b""
         self._head_at = 0
@@ -103,6 +57,8 @@ class Outbound:
         self.body: deque[bytes] = deque()
         self._at = 0
         """How much of the first piece of the body is sent."""
+        self._packed = b""
+        """What comes before the rest of the body, on a stream for that alone."""
         self.size = 0
         """Octets that wait."""
         self.ended = False
@@ -145,13 +101,13 @@ class Outbound:
         """
         if self._head:
             return self._next_of_head(most)
-        if self.body or (self.ended and self.farewell is None):
+        if self.body or self._packed or (self.ended and self.farewell is None):
             return self._next_of_body(most, connection)
         if self.farewell is not None:
             type, payload = self.farewell
             self.farewell = None
             self.started = self.is_done = True
-            return self.stream.frame(type, self.request, 0, payload)
+            return self.stream.frame(type, self.request, 0, payload, is_last=True)
         return b""
 
     def _next_of_head(self, most: int) -> bytes:
@@ -172,6 +128,10 @@ class Outbound:
         return self.stream.frame(FrameType.REQUEST, self.request, flags, part)
 
     def _next_of_body(self, most: int, connection: SendWindow | None) -> bytes:
+        if self.aside is not None:
+            self.stream, self.aside = self.aside.begin(), None
+        if self.stream.at_once:
+            return self._next_of_packed(most, connection)
         slack = self.stream.slack
         room = most - slack
         wanted = len(self.body[0]) if self.exact and self.body else min(self.size, room)
@@ -179,7 +139,7 @@ class Outbound:
             return b""
         size = min(wanted, room)
         if connection is not None and self.window is not None:
-            size = min(size, connection.left - slack, self.window.left - slack)
+            size = min(size, connection.left, self.window.left)
             if wanted and size <= 0:
                 return b""
         announced = self.stream.announce(self.request)
@@ -192,7 +152,34 @@ class Outbound:
         self.is_done = self._is_end(size, most)
         flags = PartFlag.END if self.is_done else PartFlag.CONTINUATION
         self.started = True
-        return announced + self.stream.frame(self._type, self.request, flags, payload, packed=packed)
+        return announced + self.stream.frame(
+            self._type, self.request, flags, payload, packed=packed, is_last=self.is_done
+        )
+
+    def _next_of_packed(self, most: int, connection: SendWindow | None) -> bytes:
+        stream = self.stream
+        if self.body and not self._packed:
+            if self.held and not self.ended and self.size < most:
+                return b""
+            self._packed = stream.pack(self._take(min(self.size, stream.at_once)))
+            self.size += len(self._packed)
+        size = min(len(self._packed), most)
+        if connection is not None and self.window is not None and size:
+            size = min(size, connection.left, self.window.left)
+            if size <= 0:
+                return b""
+            connection.left -= size
+            self.window.left -= size
+        payload, self._packed = self._packed[:size], self._packed[size:]
+        self.size -= size
+        is_all = not self.body and not self._packed
+        self.is_done = is_all and self.ended and self.farewell is None
+        flags = PartFlag.END if self.is_done else PartFlag.CONTINUATION
+        self.started = True
+        announced = stream.announce(self.request)
+        return announced + stream.frame(
+            self._type, self.request, flags, payload, packed=bool(payload), is_last=self.is_done
+        )
 
     def _is_end(self, size: int, most: int) -> bool:
         """Whether the frame is the last: data that fill their last frame are followed by an empty one (M13)."""
@@ -266,6 +253,11 @@ class Sender:
             octets += sum(one.size for one in self._behind)
         return octets
 
+    @property
+    def has_more(self) -> bool:
+        """Whether something is left that could have left with what was taken last, but for the limit."""
+        return bool(self._cut or self._turns)
+
     def put_control(self, type: int, request: int, flags: int, payload: bytes) -> None:
         """A frame of the connection, ahead of all others."""
         self._control.append(self._frame(type, request, flags, payload))
@@ -279,9 +271,18 @@ class Sender:
             part = octets[start : start + self.most]
             self.put_control(type, request, flags if last else PartFlag.CONTINUATION, part)
 
-    def put_short(self, type: int, request: int, flags: int, payload: bytes) -> None:
-        """A frame that goes before those that wait for turns, and behind those put so before."""
-        self._short.append(self._frame(type, request, flags, payload))
+    def put_short(
+        self, type: int, request: int, flags: int, payload: bytes, *, ends: Outbound | None = None
+    ) -> None:
+        """
+        A frame that goes before those that wait for turns, and behind those put so before.
+
+        With `ends` it stands in place of what that has not sent, and ends a stream that was for that alone.
+        """
+        if ends is None or ends.stream is self.main:
+            self._short.append(self._frame(type, request, flags, payload))
+        else:
+            self._short.append(ends.stream.frame(type, request, flags, payload, is_last=True))
 
     def try_short(self, type: int, request: int, flags: int, payload: bytes) -> bool:
         """The same for a frame that needs credit of the connection; False when it has to queue."""
@@ -362,8 +363,8 @@ class Sender:
             return b""
         out = [self._cut, *self._control, *self._short]
         self._cut = b""
-        if not self.main.begun and len(out) > 1:
-            out[1] = self._begin(out[1])
+        if not self.main.begun:
+            self._begin(out)
         self._control.clear()
         self._short.clear()
         if self._turns:
@@ -374,9 +375,12 @@ class Sender:
             return octets[:limit]
         return octets
 
-    def _begin(self, frame: bytes) -> bytes:
-        self.main.begun = True
-        return frame[:6] + bytes([frame[6] | StreamFlag.BEGIN]) + frame[7:]
+    def _begin(self, out: list[bytes]) -> None:
+        for place, frame in enumerate(out):
+            if place and frame[5] == self.main.id:
+                self.main.begun = True
+                out[place] = frame[:6] + bytes([frame[6] | StreamFlag.BEGIN]) + frame[7:]
+                return
 
     def _take_turns(self, out: list[bytes], limit: int | None, on_done: Callable[[Outbound], None]) -> None:
         size = sum(map(len, out))
@@ -386,10 +390,12 @@ class Sender:
             if not self._may_begin(outbound):
                 self._behind.append(outbound)
                 continue
+            waited = outbound.size
             frame = outbound.next_frame(most, window)
             if frame:
                 out.append(frame)
-                size += len(frame)
+                # To pack takes time, however little comes of it.
+                size += max(len(frame), waited - outbound.size)
             outbound.queued = False
             if outbound.is_done:
                 self._note_spent(outbound)

@@ -18,7 +18,6 @@ from attrs import evolve
 from ..errors import LocalProtocolError, Malformed
 from .agreement import Agreement, Closed, Opened, Profile, Refused, SessionEvent
 from .decision import PROOF, Decision, Refusal, decision_map, read_decision
-from .encodings import NAMES
 from .events import (
     Aborted,
     Broken,
@@ -81,7 +80,7 @@ class Post:
         """None until there is one."""
         self.upgrade: bool | None = upgrade
         """On a client: what the server said."""
-        self._us = evolve(us, capabilities=(), codecs=codecs)
+        self._us = evolve(us, capabilities=(), codecs=codecs, encodings=())
         self._handshake = Handshake(
             role=role, us=self._us, limits=limits, evidence=evidence, master_secret=None
         )
@@ -89,14 +88,14 @@ class Post:
         self._framer = Framer(max(limits.frame, Limits().frame))  # the client sends before it knows ours
         codec = CODECS[codecs[0].encode()]
         is_server = role is Role.SERVER
-        # A client cannot know what the server unpacks, nor how many requests it takes in parts, before its body has gone.
+        # A client cannot know how many requests the server takes in parts before its body has gone.
         self._reactor = reactor = Reactor(
             role,
             limits=limits,
             peer_limits=Limits(partial=1),
             codec=codec,
             deferred=is_server,
-            unpacks=() if is_server else None,
+            unpacks=(),
         )
         self._frames_left = MOST_FRAMES
         self._allowed = None if allowed is None else frozenset(allowed)
@@ -250,8 +249,6 @@ class Post:
         reactor = self._reactor
         reactor.peer_limits = limits_from(agreement.peer)
         reactor.codec = CODECS[agreement.codec.encode()]
-        if self.role is Role.SERVER:
-            reactor.encoding = next((n for n in map(str.encode, agreement.encodings) if n in NAMES), None)
         self._out.append(Opened(agreement=agreement))
 
     # Ends

@@ -14,7 +14,7 @@ from .. import cbor
 from ..errors import LocalProtocolError, RemoteProtocolError
 from .answers import Answers
 from .arrivals import Arrivals
-from .asks import Asks, RequestState, new_outbound
+from .asks import Asks, RequestState
 from .control import MOST_COOKIE
 from .credit import Ledger, SendWindow
 from .encodings import NAMES, choose
@@ -30,8 +30,9 @@ from .frame import PONG, Frame, FrameType, PartFlag
 from .identity import Role
 from .intake import Intake, PeerBrokeOff
 from .limits import Limits, Pool
-from .outbound import LEAST_TO_PACK, Outbound, OutStream, Sender
+from .outbound import Outbound, Sender
 from .outcome import Message, atoms_of, details_of, encode_error_within
+from .outstreams import Aside, OutStream
 from .values import DEFAULT, Codec
 
 
@@ -48,7 +49,7 @@ class Reactor:
         most_settings: how often the peer may send settings before its first request
         bare: for the ancestor, without credit, cancel and the rest
         encoding: what the peer can unpack, of encodings.NAMES. A bare reactor packs and announces all its answers with
-            it (IDENTITY for the ancestor's final form, None for its first), another one those that are `bulk`
+            it (IDENTITY for the ancestor's final form, None for its first), another one what is `bulk`
         deferred: nothing leaves until the end of input; then the answers, in the order in which they were ended
         credit: both ends count it
         full_duplex: False for a client that sends all its requests at once
@@ -76,7 +77,6 @@ class Reactor:
     ) -> None:
         self.role = role
         self.bare = bare
-        self._encoding = encoding
         self.buffer_sends = buffer_sends
         self._full_duplex = full_duplex
         self._has_sent = False
@@ -84,13 +84,12 @@ class Reactor:
         self._limits = limits
         self._peer_limits = peer_limits
         is_client = role is Role.CLIENT
-        self._main = OutStream(1 if is_client else 2, encoding if bare else None)
-        self._bulk: OutStream | None = None
+        self._main = OutStream(1 if is_client else 2)
+        self._aside = Aside(self._main)
+        self.encoding = encoding
         most = min(limits.send_frame, peer_limits.frame)
         self._sender = Sender(self._main, most=most, window=None, in_turn=not deferred)
         self._sender.is_silent = deferred
-        if not bare:
-            self._sender.most_parted = peer_limits.partial
         self._asks = Asks(
             odd=is_client, bare=bare, limits=limits, codec=codec, sender=self._sender, ledger=None
         )
@@ -105,6 +104,7 @@ class Reactor:
         )
         self._arrivals.pool = pool
         self._credit = False
+        self.peer_limits = peer_limits
         self.credit = credit
         self._intake = self._make_intake(most_settings, unpacks)
         self.is_over = False
@@ -131,11 +131,12 @@ class Reactor:
         """
         What the two hellos and the decision come to; before the first request.
 
-        `encodings` are those that the peer can unpack, as agreed; the first that we know is used for bulk.
+        `encodings` are those that each end may pack with; we use the first.
         """
         self.peer_limits = peer_limits
         self.codec = codec
-        self.encoding = choose(NAMES, encodings)
+        self.encoding = choose(encodings, NAMES)
+        self._intake.streams.unpacks = encodings
         self.credit = credit
 
     @property
@@ -149,6 +150,7 @@ class Reactor:
         self._sender.most = min(self._limits.send_frame, limits.frame)
         if not self.bare:
             self._sender.most_parted = limits.partial
+        self._aside.most, self._aside.decoded = limits.streams - 1, limits.decoded
         if self._sender.window is not None:
             self._sender.window.resize(limits.credit)
             self._answers.send_credit = limits.request_credit
@@ -180,13 +182,11 @@ class Reactor:
     @property
     def encoding(self) -> bytes | None:
         """How bulk is packed, and all answers of a bare reactor. Set it before the first of them."""
-        return self._encoding
+        return (self._main if self.bare else self._aside).encoding
 
     @encoding.setter
     def encoding(self, encoding: bytes | None) -> None:
-        self._encoding = encoding
-        if self.bare:
-            self._main.encoding = encoding
+        (self._main if self.bare else self._aside).encoding = encoding
 
     @property
     def codec(self) -> Codec:
@@ -327,8 +327,9 @@ class Reactor:
         if not with_data and not self.buffer_sends and self._asks.send(id, octets):
             return id
         window = SendWindow(self._peer_limits.request_credit) if self._credit else None
-        stream = self._bulk_stream() if bulk and with_data else self._main
-        outbound = new_outbound(id, octets, stream, window, has_data=with_data)
+        outbound = Outbound(id, FrameType.DATA, self._main, window)
+        outbound.put_head(octets, with_data)
+        outbound.aside = self._aside if bulk else None
         if data is not None:
             outbound.put(data) if data else None
             outbound.ended = True
@@ -388,8 +389,8 @@ class Reactor:
         Raises NotActive when the request is cancelled, over, or none; Unencodable when a value does not travel, which
         has told the peer `internal` and ended the request.
         """
-        stream = self._bulk_stream() if bulk else self._main
-        self._answers.respond(request, values, end=end, stream=stream, flush=flush)
+        aside = self._aside if bulk else None
+        self._answers.respond(request, values, end=end, aside=aside, flush=flush)
 
     def fail(
         self,
@@ -432,14 +433,6 @@ class Reactor:
     ) -> None:
         """How far it is; position -1 ends the topic. Raises NotActive, LocalProtocolError."""
         self._answers.progress(Progress(request, topic, position, total, label, item))
-
-    def _bulk_stream(self) -> OutStream:
-        least = min(self._sender.most, self._peer_limits.request_credit)
-        if self.bare or self.encoding is None or least < LEAST_TO_PACK:
-            return self._main
-        if self._bulk is None:
-            self._bulk = OutStream(self._main.id + 2, self.encoding)
-        return self._bulk
 
     # of the connection
 
@@ -497,6 +490,11 @@ class Reactor:
         if self._answers.has_leaving and not self._sender.is_silent:
             self._answers.sent_short()
         return octets
+
+    @property
+    def has_more(self) -> bool:
+        """Whether `data_to_send` has more to give at once than it just gave."""
+        return self._sender.has_more and not self._sender.is_silent
 
     def _note_sent(self, outbound: Outbound) -> None:
         if outbound.request & 1 == (self.role is Role.CLIENT):

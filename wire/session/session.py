@@ -35,7 +35,6 @@ from .decision import (
     read_decision,
 )
 from .early import Early
-from .encodings import NAMES
 from .events import (
     Aborted,
     Broken,
@@ -117,7 +116,7 @@ class Session:
             peer_limits=Limits(),
             most_settings=2,
             pool=pool,
-            unpacks=[name.encode() for name in self._handshake.ours.encodings],
+            unpacks=(),
         )
         self._requests = Requests(role=role, reactor=self._reactor, limit=waiting)
         self._goodbye = Goodbye(self._reactor)
@@ -184,6 +183,11 @@ class Session:
     def data_to_send(self, limit: int | None = None) -> bytes:
         """What is to be written now, at most `limit` octets."""
         return self._reactor.data_to_send(limit)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the limit, and nothing else, kept `data_to_send` from giving more."""
+        return self._reactor.has_more
 
     def next_deadline(self) -> float | None:
         """When to call `tick`; None once it is over."""
@@ -383,9 +387,8 @@ class Session:
         Let there be a session, after Offered.
 
         `connection` is our incarnation and the number of this connection; `session` is for logs; `allowed` are the
-        commands that the peer may call, None for all: others get the command error `not-registered`, and its data are
-        bounded by Limits.stranger_data. Raises
-        LocalProtocolError when there is nothing to decide. Nothing happens when it is over already.
+        commands that the peer may call, None for all: others get the command error `not-registered`, its data are
+        bounded by Limits.stranger_data, and it packs nothing. Raises LocalProtocolError when there is nothing to decide. Nothing happens when it is over already.
         """
         self._now = now
         if self.state is State.CLOSED:
@@ -393,7 +396,7 @@ class Session:
         if not self._has_proved:
             raise LocalProtocolError("our own proof was announced and has to be sent before the decision")
         self._machine.make(Move.DECIDE)
-        decision = self._handshake.decide(connection, session)
+        decision = self._handshake.decide(connection, session, packs=allowed is None)
         if allowed is not None:
             self._allowed = frozenset(allowed)
             self._reactor.distrust()
@@ -429,13 +432,12 @@ class Session:
         self._keepalive = Keepalive(
             interval=interval, dead_after=dead_after, now=self._now, random=self._random
         )
-        reactor = self._reactor
-        reactor.peer_limits = limits_from(agreement.peer)
-        reactor.codec = CODECS[agreement.codec.encode()]
-        reactor.encoding = next(
-            (name for name in map(str.encode, agreement.encodings) if name in NAMES), None
+        self._reactor.agree(
+            peer_limits=limits_from(agreement.peer),
+            codec=CODECS[agreement.codec.encode()],
+            encodings=tuple(map(str.encode, agreement.encodings)),
+            credit=CREDIT in agreement.capabilities,
         )
-        reactor.credit = CREDIT in agreement.capabilities
         self._out.append(Opened(agreement=agreement))
         may_ask = self.role is Role.CLIENT or self._has(PUSH)
         self._out += self._requests.open(may_ask=may_ask, now=self._now)

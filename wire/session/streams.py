@@ -8,7 +8,7 @@ from attrs import define
 
 from ..cbor import Limits as ValueLimits
 from ..errors import Malformed, RemoteProtocolError, TooLarge
-from .encodings import IDENTITY, Unpacker, make_unpacker
+from .encodings import IDENTITY, WORTH_PACKING, Unpacker, make_unpacker
 from .frame import Frame, PartFlag, StreamFlag
 from .limits import Limits
 from .values import HG, RowReader
@@ -53,16 +53,18 @@ class InStream:
 
     settings: Assembly
     unpacker: Unpacker | None = None
+    brought: int = 0
+    """Octets that were unpacked."""
 
 
 class InStreams:
     """All of them."""
 
     def __init__(self, *, odd: bool, limits: Limits, unpacks: Collection[bytes] | None) -> None:
-        """`unpacks` are the encodings that were announced, None for all that there are."""
+        """`unpacks` are the encodings that the peer may use, None for all that there are."""
         self._odd = odd
         self._limits = limits
-        self._unpacks = unpacks
+        self.unpacks = unpacks
         self._open: dict[int, InStream] = {}
 
     def check(self, frame: Frame) -> None:
@@ -91,9 +93,10 @@ class InStreams:
             )
         self._open[id] = InStream(Assembly("settings", _SETTINGS_LIMITS.octets))
 
-    def finish(self, id: int) -> None:
-        """The frame that ends it has been handled."""
-        self._open.pop(id, None)
+    def finish(self, id: int) -> bool:
+        """The frame that ends it has been handled; whether the stream brought as much as it takes to set one up."""
+        stream = self._open.pop(id, None)
+        return stream is None or stream.unpacker is None or stream.brought >= WORTH_PACKING
 
     def set_up(self, frame: Frame) -> None:
         """A frame says how the stream is packed, or begins to. Raises RemoteProtocolError."""
@@ -106,15 +109,17 @@ class InStreams:
 
     def unpack(self, frame: Frame) -> bytes:
         """What is in an encoded frame. Raises RemoteProtocolError."""
-        unpacker = self._open[frame.stream].unpacker
-        if unpacker is None:
+        stream = self._open[frame.stream]
+        if stream.unpacker is None:
             raise RemoteProtocolError("encoded-without-settings", f"stream {frame.stream} was not set up")
         try:
-            return unpacker.unpack(frame.payload, self._limits.decoded)
+            octets = stream.unpacker.unpack(frame.payload, self._limits.decoded)
         except TooLarge as error:
             raise RemoteProtocolError("decoded-too-large", str(error)) from error
         except Malformed as error:
             raise RemoteProtocolError("decoding-failed", str(error)) from error
+        stream.brought += len(octets)
+        return octets
 
     def _make(self, octets: bytes) -> Unpacker:
         reader = RowReader(HG, _SETTINGS_LIMITS)
@@ -127,7 +132,7 @@ class InStreams:
                 "settings-malformed", "settings of a stream begin with the name of an encoding"
             )
         name = values[0]
-        is_welcome = self._unpacks is None or name in self._unpacks or name == IDENTITY
+        is_welcome = self.unpacks is None or name in self.unpacks or name == IDENTITY
         unpacker = make_unpacker(name) if is_welcome else None
         if unpacker is None:
             raise RemoteProtocolError("unknown-encoding", f"this side does not know the encoding {name!r}")

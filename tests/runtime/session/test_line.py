@@ -167,6 +167,36 @@ def test_large_data_are_fed_as_they_are_taken() -> None:
     assert most < 500 * KIB
 
 
+@pytest.mark.parametrize("answers", [False, True])
+def test_others_have_their_turn_while_much_is_packed(answers: bool) -> None:
+    """However little comes of it, so that the transport is never full: no turn packs more than half a MiB."""
+    text = bytes(8 * KIB * KIB)
+
+    def get(asked: Asked) -> list[Any]:
+        asked.bulk = True
+        return [text]
+
+    pair = Pair(server={"get": get, "put": lambda asked: [asked.data == text]})
+    done = pair.client.call("get") if answers else pair.client.call("put", data=text, bulk=True)
+
+    turns = 0
+
+    def other() -> None:
+        nonlocal turns
+        turns += 1
+        if pair.client_end.session.has_more or pair.server_end.session.has_more:
+            pair.clock.callLater(0, other)
+
+    if answers:
+        pair.clock.advance(0)
+        pair.carry(pair.client_end)
+    pair.clock.callLater(0, other)
+    pair.settle()
+
+    assert result_of(done) == ((text,) if answers else (True,))
+    assert turns >= 8 * 2
+
+
 @pytest.mark.parametrize("active", [1, 64])
 def test_large_data_of_a_call_made_too_early(active: int) -> None:
     """It waits for the session without its data, which follow."""

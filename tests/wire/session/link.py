@@ -72,6 +72,11 @@ def client(**how: Any) -> Reactor:
     return Reactor(Role.CLIENT, **{"bare": True, **how})
 
 
+def open_streams(reactor: Reactor) -> set[int]:
+    """Those beside the main ones, of both directions of an end."""
+    return {id for id in reactor._intake.streams._open if id > 2} | reactor._aside._open
+
+
 class Link:
     """A client and a server of the session form; what one sends, the other gets."""
 

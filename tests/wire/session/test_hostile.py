@@ -3,7 +3,8 @@
 import pytest
 
 from fieldpost.wire.cbor import encode
-from fieldpost.wire.session.agreement import Offered
+from fieldpost.wire.session.agreement import Offered, Opened
+from fieldpost.wire.session.encodings import NAMES
 from fieldpost.wire.session.events import Broken, CommandError, Failed, Requested, Responded
 from fieldpost.wire.session.frame import Frame, encode_frame
 from fieldpost.wire.session.identity import Role
@@ -165,6 +166,21 @@ def test_a_packing_that_was_not_announced() -> None:
     assert code_of(events) == "unknown-encoding"
 
 
+def test_a_stranger_packs_nothing() -> None:
+    """Nor does one get it to unpack anything of whom nothing is known: the decision says so."""
+    ends, known = stranger(), opened()
+    assert (known.client.one(Opened).agreement.encodings, ends.client.one(Opened).agreement.encodings) == (
+        tuple(name.decode() for name in NAMES),
+        (),
+    )
+    ends.client.session.request(b"exchange", {}, data=bytes(100_000), bulk=True, now=0.0)
+    assert ends.run().server.one(Requested).data == bytes(100_000)
+
+    events = ends.server.session._reactor.receive(Frame(9, 0, 3, 1, 2, b"\x44zlib"), 0.0)
+
+    assert code_of(events) == "unknown-encoding"
+
+
 def test_the_peers_last_words_in_the_log() -> None:
     """Why a peer broke off may be anything: what is told of it is short, and stands on one line."""
     ends = opened()
@@ -228,9 +244,14 @@ def test_a_large_post() -> None:
 
 
 def test_a_packed_post() -> None:
-    """A client cannot know what the server unpacks, so it unpacks nothing."""
+    """A client cannot know what the server unpacks, so it unpacks nothing, and neither end says that it would."""
     client = Post(role=Role.CLIENT, us=profile(Role.CLIENT))
     server = Post(role=Role.SERVER, us=profile(Role.SERVER))
+    asks = Post(role=Role.CLIENT, us=profile(Role.CLIENT))
+    asks.request(b"exchange", {}, data=bytes(100_000), bulk=True)
+    hello = Post(role=Role.SERVER, us=profile(Role.SERVER)).receive_data(asks.data_to_send(), 0.0)[0]
+    assert isinstance(hello, Opened)
+    assert (hello.agreement.encodings, hello.agreement.peer.encodings) == ((), ())
 
     events = server.receive_data(client.data_to_send() + encode_frame(Frame(9, 1, 3, 1, 2, b"\x44zlib")), 0.0)
 

@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fieldpost.wire.errors import LocalProtocolError
@@ -23,6 +23,7 @@ from fieldpost.wire.session.limits import Limits
 from fieldpost.wire.session.outcome import STATUS_OK, Busy, NotActive
 from fieldpost.wire.session.reactor import Reactor
 from fieldpost.wire.session.values import encode_map
+from tests.wire.session.link import open_streams
 
 SMALL = Limits(
     frame=200,
@@ -242,11 +243,13 @@ class End:
     st.sampled_from([16, 100, 32_768]),
     st.sampled_from([40, 1_000, 2**20]),
     st.booleans(),
+    st.sampled_from([1, 2, 8]),
 )
-def test_two_ends(seed: int, frame: int, credit: int, packed: bool) -> None:
+@example(205, 16, 40, True, 2)
+def test_two_ends(seed: int, frame: int, credit: int, packed: bool, streams: int) -> None:
     """Whatever two ends ask, cancel, drop and delay, each request is over exactly once, and nothing is left behind."""
     chance = random.Random(seed)
-    limits = Limits(send_frame=frame, credit=max(credit, 8), active=8, control_frames=10**9)
+    limits = Limits(send_frame=frame, credit=max(credit, 8), active=8, control_frames=10**9, streams=streams)
     how = {"limits": limits, "peer_limits": limits, "credit": True, "encoding": b"zlib" if packed else None}
     ends = End(Role.CLIENT, chance, **how), End(Role.SERVER, chance, **how)
 
@@ -263,6 +266,7 @@ def test_two_ends(seed: int, frame: int, credit: int, packed: bool) -> None:
     for end in ends:
         assert end.asked == {}
         assert (end.reactor.outstanding, end.reactor.active, end.reactor.partial) == (0, 0, 0)
+        assert not open_streams(end.reactor)
 
 
 def test_lost_connection() -> None:

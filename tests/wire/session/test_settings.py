@@ -1,5 +1,6 @@
 """Settings, and streams that are packed (M57-M67)."""
 
+import random
 import zlib
 from typing import Any
 
@@ -8,15 +9,15 @@ import pytest
 from fieldpost.wire.cbor import encode
 from fieldpost.wire.errors import Malformed, TooLarge
 from fieldpost.wire.session import encodings
-from fieldpost.wire.session.encodings import NAMES, choose, make_packer, make_unpacker
-from fieldpost.wire.session.events import Broken, Event, Requested, Responded, Settings
+from fieldpost.wire.session.encodings import NAMES, WORTH_PACKING, choose, make_packer, make_unpacker
+from fieldpost.wire.session.events import Broken, Event, Failed, Requested, Responded, Settings
 from fieldpost.wire.session.frame import Frame, FrameType, StreamFlag
 from fieldpost.wire.session.identity import Role
 from fieldpost.wire.session.limits import Limits
 from fieldpost.wire.session.outcome import STATUS_OK
 from fieldpost.wire.session.reactor import Reactor
 from fieldpost.wire.session.values import encode_map
-from tests.wire.session.link import Link, client, feed, server, take
+from tests.wire.session.link import Link, client, feed, open_streams, server, take
 
 HELLO, STREAM, RESPONSE = FrameType.HELLO, FrameType.STREAM, FrameType.RESPONSE
 EMPTY = encode_map({})
@@ -210,23 +211,95 @@ def test_octet_by_octet(name: bytes) -> None:
 @pytest.mark.conformance("M64")
 @pytest.mark.parametrize("name", NAMES)
 def test_shared_packer(name: bytes) -> None:
-    """Answers share a stream and its packer: the second of two alike is much shorter, and reads on its own."""
-    link = Link(encoding=name)
+    """Answers of a bare server share its stream and a packer: the second of two alike is much shorter, and reads on its own."""
+    reactor, peer = server(encoding=name), client()
     text = bytes(range(256)) * 20
     sizes = []
-    for _ in range(2):
-        request = link.client.request(b"get")
-        link.run()
-        link.server.respond(request, [text], end=True, bulk=True)
-        before = len(link.sent)
-        (responded,) = link.run()
-        assert isinstance(responded, Responded) and responded.values == (text,)
-        frames = [frame for _, frame in link.sent[before:] if frame.type == RESPONSE]
-        assert {frame.stream for frame in frames} == {4}
-        sizes.append(sum(len(frame.payload) for frame in frames))
+    for request in (1, 3):
+        peer.request(b"get")
+        feed(reactor, peer.data_to_send())
+        reactor.respond(request, [text], end=True)
+        octets = reactor.data_to_send()
+        sizes.append(len(octets))
+        values = [v for event in feed(peer, octets) if isinstance(event, Responded) for v in event.values]
+        assert values == [text]
 
     assert sizes[1] * 2 < sizes[0] < len(text)
-    assert sum(frame.type == STREAM for _, frame in link.sent) == 1
+
+
+def on_streams(frames: list[Frame]) -> dict[int, list[int]]:
+    """The flags of the frames on each stream but the main ones."""
+    found: dict[int, list[int]] = {}
+    for frame in frames:
+        if frame.stream > 2:
+            found.setdefault(frame.stream, []).append(frame.stream_flags)
+    return found
+
+
+@pytest.mark.conformance("M67")
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("asks", [True, False])
+@pytest.mark.parametrize("size", [5_000, 100_000])
+def test_a_stream_for_each(name: bytes, asks: bool, size: int) -> None:
+    """Each body has a stream and a packer of its own: the second of two alike is as long as the first, and nothing stays."""
+    link = Link(encoding=name)
+    text = random.Random(1).randbytes(size).hex().encode()
+    sizes = []
+    for _ in range(2):
+        before = len(link.sent)
+        request = link.client.request(b"put", data=text if asks else None, bulk=asks)
+        assert link.run() == [Requested(request, b"put", {}, text if asks else None)]
+        link.server.respond(request, [] if asks else [text], end=True, bulk=not asks)
+        link.run(lambda reactor, event: link.consume(reactor, event))
+        frames = [frame for _, frame in link.sent[before:]]
+        ((id, flags),) = on_streams(frames).items()
+        assert id == (3 if asks else 4)
+        assert flags[0] == StreamFlag.BEGIN
+        assert flags[-1] == StreamFlag.END | StreamFlag.ENCODED
+        assert flags[1:-1] == [StreamFlag.ENCODED] * (size // 25_000)
+        assert not open_streams(link.client) and not open_streams(link.server)
+        sizes.append(sum(len(frame.payload) for frame in frames if frame.stream == id))
+
+    assert sizes[0] == sizes[1] < len(text) * 2 / 3
+
+
+@pytest.mark.parametrize(("streams", "packed"), [(1, 0), (2, 1), (3, 2), (8, 4), (2**31 - 1, 4)])
+def test_as_many_streams_as_the_peer_takes(streams: int, packed: int) -> None:
+    """Bodies that go in turn are packed as far as the peer takes streams; the others go plain, and all arrive."""
+    limits = Limits(streams=streams)
+    link = Link(encoding=b"zlib", limits=limits, peer_limits=limits)
+    texts = [bytes([number]) * 200_000 for number in range(4)]
+    for text in texts:
+        link.client.request(b"put", data=text, bulk=True)
+
+    assert sorted(event.data or b"" for event in link.run() if isinstance(event, Requested)) == texts
+    assert len(on_streams([frame for _, frame in link.sent])) == packed
+    assert not open_streams(link.client) and not open_streams(link.server)
+
+
+def test_as_much_as_the_peer_unpacks() -> None:
+    """No frame unpacks to more than the peer said that it takes from one."""
+    limits = Limits(decoded=1_000)
+    link = Link(encoding=b"zlib", limits=limits, peer_limits=limits)
+    request = link.client.request(b"put", data=bytes(50_000), bulk=True)
+
+    assert link.run() == [Requested(request, b"put", {}, bytes(50_000))]
+
+
+def test_many_bodies() -> None:
+    """Any number of bodies may be packed at once after each other; streams that bring nothing are counted like pings."""
+    link = Link(encoding=b"zlib")
+    for _ in range(1_000):
+        request = link.client.request(b"put", data=bytes(WORTH_PACKING), bulk=True)
+        link.run()
+        link.server.respond(request, [], end=True)
+        link.run()
+    assert not link.server.is_over
+    setting_up = [Frame(STREAM, 0, 3, 3, 2, encode(b"zlib"))] * 201
+
+    events = [event for frame in setting_up for event in link.server.receive(frame)]
+
+    assert code_of(events) == "flood"
 
 
 @pytest.mark.conformance("M65")
@@ -234,7 +307,7 @@ def test_shared_packer(name: bytes) -> None:
 @pytest.mark.parametrize("how", ["fail", "drop", "cancel"])
 @pytest.mark.parametrize("sent", [0, 100, 1_000])
 def test_after_abort(name: bytes, how: str, sent: int) -> None:
-    """After a packed answer that was broken off, the next on that stream is its own and nothing else."""
+    """A packed answer that is broken off ends its stream: the next on it is its own and nothing else."""
     link = Link(encoding=name)
     for _ in range(2):
         link.client.request(b"get")
@@ -255,6 +328,31 @@ def test_after_abort(name: bytes, how: str, sent: int) -> None:
     ]
     assert values == [b"mine" * 20_000]
     assert (link.client.outstanding, link.server.active) == (0, 0)
+    assert not open_streams(link.client) and not open_streams(link.server)
+
+
+@pytest.mark.conformance("M50", "M65")
+def test_an_error_behind_what_waits_for_credit() -> None:
+    """What is packed and waits for credit goes before the error that ends its answer, on the stream that both end."""
+    limits = Limits(credit=8_000)
+    link = Link(encoding=b"zlib", limits=limits, peer_limits=limits)
+    text = random.Random(1).randbytes(20_000)
+    request = link.client.request(b"get")
+    link.run()
+    link.server.respond(request, [text], end=False, bulk=True)
+    waiting = link.run()
+    link.server.fail(request, "broke")
+
+    events = link.run()
+    assert not any(isinstance(event, Failed) for event in events)
+    for event in waiting:
+        link.consume(link.client, event)
+    events += link.run(link.consume)
+
+    failed = events[-1]
+    assert isinstance(failed, Failed) and failed.error.code == b"broke"
+    assert [v for event in events if isinstance(event, Responded) for v in event.values] == [text]
+    assert not open_streams(link.client) and not open_streams(link.server)
 
 
 def take_whole(reactor: Reactor) -> bytes:
@@ -290,6 +388,7 @@ def test_after_abort_in_the_other_direction(name: bytes, sent: int) -> None:
     mine = link.client.request(b"put", data=b"mine" * 20_000, bulk=True)
 
     assert link.run() == [Requested(mine, b"put", {}, b"mine" * 20_000)]
+    assert not open_streams(link.client) and not open_streams(link.server)
 
 
 @pytest.mark.conformance("M67")
