@@ -37,7 +37,7 @@ from ..carriage.wording import printable
 from .course import Course, State
 from .opener import Channel, Failing
 
-_LIMITS = Limits(data=64 * KIB, request=64 * KIB, partial=4, streams=4)
+_LIMITS = Limits(data=64 * KIB, request=64 * KIB, partial=4, streams=2)
 """What the server asks is short; what it answers is not."""
 STOP_WITHIN = 3.0
 """Seconds that a goodbye may take when the broker stops."""

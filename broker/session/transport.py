@@ -26,9 +26,9 @@ from ...runtime.session.later import Moment
 from ...runtime.session.peer import Peer
 from ...runtime.writer import Writer
 from ...wire.cbor import Limits, decode, encode
-from ...wire.compression import GZIP, deflate
 from ...wire.errors import LocalProtocolError, RemoteProtocolError
 from ...wire.payload import ServerPayload
+from ...wire.session.encodings import WORTH_PACKING
 from ..carriage.answers import MAX_RETRY_AFTER
 from ..carriage.transport import Answered, Refused, Reply, Request, Transport, Unreachable
 from ..carriage.wording import printable
@@ -37,8 +37,6 @@ T = TypeVar("T")
 EXCHANGE = "exchange"
 DEPTH = 4
 """Exchanges that may be under way over a session."""
-LARGE_OCTETS = 64 * 1024
-"""Payloads that are worth packing, though nothing but the line is slow."""
 _OF_THE_WAY = frozenset({"unknown-command", "too-large"})
 """Refusals of the session, where they come without the server's own status: it has not seen what was sent."""
 
@@ -128,9 +126,9 @@ class SessionTransport:
 
     async def _converse(self, request: Request) -> Reply | None:
         """None: it has to go the other way."""
-        octets, is_packed = await self._worker.run(_pack, request)
+        octets = await self._worker.run(_encode, request)
         try:
-            called = await self._call(request, octets, is_packed)
+            called = await self._call(request, octets)
             if called is None:
                 return None
             values = await called.wait_for(called.answered)
@@ -147,7 +145,7 @@ class SessionTransport:
             return None
         return await self._worker.run(_read, values, self._max_answer_octets)
 
-    async def _call(self, request: Request, octets: bytes, is_packed: bool) -> "_Called | None":
+    async def _call(self, request: Request, octets: bytes) -> "_Called | None":
         """A call that has left; None without a session."""
         await self._turn.acquire()
         try:
@@ -155,7 +153,8 @@ class SessionTransport:
             if peer is None or self._posting:
                 return None
             called = _Called()
-            answer = peer.call(EXCHANGE, _arguments(request, is_packed), data=octets, on_sent=called.leave)
+            bulk = len(octets) >= WORTH_PACKING
+            answer = peer.call(EXCHANGE, _arguments(request), data=octets, bulk=bulk, on_sent=called.leave)
             called.begin(answer.addTimeout(self._within, self._clock, _give_up))
             await called.wait_for(called.left)
             return called
@@ -195,23 +194,17 @@ def _give_up(_: object, seconds: float) -> NoReturn:
     raise TimeoutError(f"no answer within {seconds:g} s")
 
 
-def _pack(request: Request) -> tuple[bytes, bool]:
-    """In the worker: the payload, and whether it is packed."""
-    plain = encode(request.payload.to_map())
-    if len(plain) < LARGE_OCTETS:
-        return plain, False
-    packed = deflate(plain)
-    return (packed, True) if len(packed) < len(plain) else (plain, False)
+def _encode(request: Request) -> bytes:
+    """In the worker: the payload."""
+    return encode(request.payload.to_map())
 
 
-def _arguments(request: Request, is_packed: bool) -> dict[str, Any]:
+def _arguments(request: Request) -> dict[str, Any]:
     found: dict[str, Any] = {"api": bytes(request.payload.server_api)}
     if request.token is not None:
         found["token"] = request.token
     if request.follows:
         found["quiet"] = True
-    if is_packed:
-        found["encoding"] = GZIP.encode()
     return found
 
 

@@ -16,9 +16,9 @@ from ...runtime.session.errors import CommandError
 from ...runtime.session.topics import Topics
 from ...wire.api import ApiLevel
 from ...wire.cbor import Value
-from ...wire.compression import GZIP
 from ...wire.encoding import CBOR
 from ...wire.errors import Malformed
+from ...wire.session.encodings import WORTH_PACKING
 from ...wire.session.subscription import SUBSCRIBE, WAIT
 from ..exchange import Outcome
 from ..front import refusal_of
@@ -67,7 +67,9 @@ class ExchangeCommand:
         except Exception as error:
             raise _refusal(error) from error
         self._taken(outcome)
-        return [envelope.encoding.encode(outcome.answer.to_map())]
+        octets = envelope.encoding.encode(outcome.answer.to_map())
+        asked.bulk = len(octets) >= WORTH_PACKING
+        return [octets]
 
     async def _begin(self, envelope: Envelope) -> "tuple[Deferred[Outcome]]":
         """Have it opened and given to the database when its turn has come; what comes of it is waited for by others."""
@@ -85,19 +87,12 @@ class ExchangeCommand:
         return Envelope(
             body=asked.data,
             encoding=CBOR,
-            packed=_packed(args.get(b"encoding")),
             level=_level(args.get(b"api")),
             secure_id=secure_id,
             token=_octets(args, b"token") if secure_id is not None else None,
             peer=self._peer,
             quiet=args.get(b"quiet") is True,
         )
-
-
-def _packed(encoding: Any) -> bool:
-    if encoding not in (None, b"identity", GZIP.encode()):
-        raise Malformed(f"`encoding` must be {GZIP}, or be left out")
-    return bool(encoding == GZIP.encode())
 
 
 def _level(api: Any) -> ApiLevel | None:

@@ -47,7 +47,7 @@ class Terms:
 
     def limits(self) -> Limits:
         """What a session takes: no more than what agents of ours send, for there are many of them."""
-        return Limits(data=self.max_octets, partial=4, request=64 * KIB, answer=MIB, streams=4)
+        return Limits(data=self.max_octets, partial=4, request=64 * KIB, answer=MIB, streams=2)
 
 
 class Endpoint:

@@ -29,6 +29,8 @@ class Link:
         self.lines = (client, server)
         self.wires = (Wire(), Wire())
         self.is_open = True
+        self.carried = [0, 0]
+        """Octets that each of them wrote."""
         for line, wire in zip(self.lines, self.wires, strict=True):
             line.makeConnection(wire)
 
@@ -38,6 +40,7 @@ class Link:
         for mine, other in ((0, 1), (1, 0)):
             octets = self.wires[mine].take()
             moved += len(octets)
+            self.carried[mine] += len(octets)
             if octets and self.is_open:
                 self.lines[other].dataReceived(octets)
             if self.wires[mine].disconnecting and self.is_open and not self.wires[mine].held:

@@ -11,12 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from fieldpost.broker.carriage.transport import Answered, Refused, Reply, Request, Unreachable
 from fieldpost.broker.session.course import BASE, Course, State
 from fieldpost.broker.session.keeper import Identity, Keeper
-from fieldpost.broker.session.transport import DEPTH, LARGE_OCTETS, SessionTransport
+from fieldpost.broker.session.transport import DEPTH, SessionTransport
 from fieldpost.runtime.session.answers import Asked
 from fieldpost.runtime.session.errors import CommandError
 from fieldpost.runtime.session.subscriptions import Subscriptions
-from fieldpost.wire.cbor import decode
-from fieldpost.wire.compression import inflate
+from fieldpost.wire.cbor import decode, encode
+from fieldpost.wire.session.encodings import WORTH_PACKING
 from fieldpost.wire.session.opening import NoUpgrade
 from tests.broker.carriage.peers import ANSWER, ANSWER_OCTETS, a_request
 from tests.broker.fakes import NoSpread
@@ -118,16 +118,32 @@ class SessionTests(TransportTestCase):
         assert b"token" not in self.asked[0].args
 
     def test_large(self) -> None:
-        """A large payload is packed."""
+        """A large payload is packed on its way, and a large answer on its way back; small ones are not."""
         self.open()
-        request = a_request(messages=({"type": "large", "text": "word " * LARGE_OCTETS},))
+        text = "word " * (WORTH_PACKING // 5 + 1)
+        request = a_request(messages=({"type": "large", "text": text},))
+        large = encode(evolve(ANSWER, messages=({"type": "large", "text": text},)).to_map())
+        small = a_request(messages=({"type": "small", "text": text[: WORTH_PACKING // 2]},))
 
-        self.successResultOf(self.exchange(request))
+        self.answer = lambda asked: self.packing(asked, large)
+        there, back = self.octets_of(request)
 
         (asked,) = self.asked
-        assert asked.args[b"encoding"] == b"gzip"
         assert asked.data is not None
-        assert decode(inflate(asked.data, 10_000_000)) == request.payload.to_map()
+        assert decode(asked.data) == request.payload.to_map()
+        assert max(there, back) < WORTH_PACKING / 20
+        assert WORTH_PACKING / 2 < self.octets_of(small)[0] < WORTH_PACKING
+
+    def packing(self, asked: Asked, octets: bytes) -> Any:
+        asked.bulk = True
+        return (octets,)
+
+    def octets_of(self, request: Request) -> tuple[int, int]:
+        """How many went to the server and back."""
+        (link,) = self.server.links
+        link.carried = [0, 0]
+        self.successResultOf(self.exchange(request))
+        return link.carried[0], link.carried[1]
 
     def test_several(self) -> None:
         """Several may be under way; they arrive in the order in which they were given."""

@@ -110,6 +110,8 @@ class Agent(Knock):
         self._secret = secret
         self.said = b""
         """All octets of the session that it sent."""
+        self.heard = 0
+        """How many octets came."""
         self.answer = b""
         clock = hosting.clock
         self.peer = Peer(clock=clock, handlers=handlers or {}, on_hello=self._prove)
@@ -141,6 +143,7 @@ class Agent(Knock):
         """Carry what was written in both directions; whether there was anything."""
         up, down = self.ours.take(), self.theirs.take()
         self.said += up
+        self.heard += len(down)
         if up and not self.is_lost:
             self.door.dataReceived(up)
         if down and self.is_in:
