@@ -83,7 +83,7 @@ def once_txn(
         raise _reused()
     if row is not None:
         return find(txn, row[1]), True
-    if txn.execute("SELECT count(*) FROM request_key").fetchone()[0] >= MOST_KEYS:
+    if _is_full_txn(txn):
         raise _too_many()
     made = work(txn)
     columns = "(key, digest, created, made)"
@@ -97,6 +97,19 @@ def _prune_txn(txn: Connection, key: str, now: float) -> None:
         txn.execute(f"DELETE FROM request_key WHERE key = ? AND created {condition} ?", (key, bound))
         old = f"SELECT id FROM request_key WHERE created {condition} ? ORDER BY created LIMIT {_MOST_PRUNED}"
         txn.execute(f"DELETE FROM request_key WHERE id IN ({old})", (bound,))
+
+
+def _is_full_txn(txn: Connection) -> bool:
+    """
+    Whether no key more may be kept.
+
+    There are no more of them than ids from the first to the last, which takes as long however many they are. Counted they
+    are only where there are ids enough: keys go in the order in which they came, save where the clock was set back.
+    """
+    ends = "(SELECT max(id) FROM request_key) - (SELECT min(id) FROM request_key) + 1"
+    if (txn.execute(f"SELECT {ends}").fetchone()[0] or 0) < MOST_KEYS:
+        return False
+    return bool(txn.execute("SELECT count(*) FROM request_key").fetchone()[0] >= MOST_KEYS)
 
 
 def _digest_of(key: RequestKey) -> bytes:

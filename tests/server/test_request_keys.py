@@ -316,6 +316,34 @@ def test_most_keys(wired: WiredServer) -> None:
     assert ask(wired, "mine").json["id"] == 1
 
 
+def test_flat(wired: WiredServer) -> None:
+    """What a request with a key costs does not grow with the keys that are kept: each is found, none are gone through."""
+    fill(wired, 10, 0.0)
+    told: list[str] = []
+    wired.connection.set_trace_callback(told.append)
+    assert [ask(wired, "key-1").json["id"] for _ in range(2)] == [1, 1]
+    wired.connection.set_trace_callback(None)
+
+    plans = [
+        (text, step[3])
+        for text in told
+        if "request_key" in text and not text.startswith("--")
+        for step in wired.connection.execute(f"EXPLAIN QUERY PLAN {text}")
+    ]
+
+    assert len(plans) >= 8
+    assert [(text, step) for text, step in plans if "SCAN" in step and "CONSTANT" not in step] == []
+
+
+def test_gaps(wired: WiredServer) -> None:
+    """Where a clock was wrong a key outlives later ones: what is kept counts, not what has come since."""
+    fill(wired, MOST_KEYS, 0.0)
+    wired.connection.execute("DELETE FROM request_key WHERE id = ?", (MOST_KEYS // 2,))
+
+    assert [ask(wired, key).status for key in ("one", "two")] == [201, 503]
+    assert keys(wired) == MOST_KEYS
+
+
 # Lost answers
 
 
