@@ -126,7 +126,8 @@ class Console:
         def find() -> Callee | None:
             return None if is_over else self._callee(operation.computer)
 
-        look = await self._outputs.look(operation.id, after=asked["after"], wait=asked["wait"], find=find)
+        looking = self._outputs.look(operation.id, after=asked["after"], wait=asked["wait"], find=find)
+        look = await _unless_gone(call, Deferred.fromCoroutine(looking))
         trouble = look.trouble
         if not look.is_live and not is_over and self._callee(operation.computer) is None:
             trouble = "the computer has no session now"

@@ -86,6 +86,11 @@ class _Watched:
         for one in waiting:
             one.callback(None)
 
+    def wake(self, one: "Deferred[None]") -> None:
+        """One of those who wait, alone."""
+        self.waiting.remove(one)
+        one.callback(None)
+
 
 class Outputs:
     """Of all operations that somebody watches, by their ids."""
@@ -100,7 +105,8 @@ class Outputs:
         """
         What an operation wrote beyond `after`, or writes within `wait` seconds.
 
-        `find` gives its computer, if that is connected and the operation may still write. Raises Refused.
+        `find` gives its computer, if that is connected and the operation may still write. Who takes it back waits no longer.
+        Raises Refused.
         """
         watched = self._watch(operation)
         self._tail(operation, watched, find())
@@ -140,19 +146,16 @@ class Outputs:
         watched.changed()
 
     def _change(self, watched: _Watched, wait: float) -> "Deferred[None]":
-        change: Deferred[None] = Deferred()
+        """When there is something new, the time is up, or it is taken back."""
+        change: Deferred[None] = Deferred(watched.wake)
         watched.waiting.append(change)
-        timer = self._clock.callLater(wait, self._waited, watched, change)
+        timer = self._clock.callLater(wait, watched.wake, change)
 
         def stop(_: None) -> None:
             if timer.active():
                 timer.cancel()
 
         return change.addCallback(stop)
-
-    def _waited(self, watched: _Watched, change: "Deferred[None]") -> None:
-        watched.waiting.remove(change)
-        change.callback(None)
 
     def _forget(self, operation: int) -> None:
         watched = self._watched.pop(operation)

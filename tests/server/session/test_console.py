@@ -1,17 +1,21 @@
 """Through the API a program reaches a computer at once, if it is connected, and hears why not otherwise."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 
 from fieldpost.runtime.session.errors import CallCancelled, CommandFailed, SessionLost, TooManyCalls
 from fieldpost.server.session.console import Console
 from fieldpost.server.session.records import bind_key_txn, find_record_txn
 from fieldpost.server.session.registry import Entry
+from fieldpost.server.site import Channel
 from fieldpost.wire.errors import LocalProtocolError
 from fieldpost.wire.session.duplicates import Offer
 from tests.server.wired import TOKEN, Reply, WiredServer, read_reply, request_octets
@@ -54,15 +58,15 @@ class Place:
         found: list[Any] = []
         Deferred.fromCoroutine(coming).addCallback(found.append)
         self.entry: Entry = found[0]
+        self.channel: Channel
+        """Of the newest call."""
 
     def ask(self, path: str, value: Any = None, method: str = "POST") -> StringTransport:
         """An API call that may be answered later."""
-        import json
-
-        channel, transport = self.wired.connect()
+        self.channel, transport = self.wired.connect()
         body = None if value is None else json.dumps(value).encode()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
-        channel.dataReceived(request_octets(method, f"/api/v1{path}", body, headers))
+        self.channel.dataReceived(request_octets(method, f"/api/v1{path}", body, headers))
         return transport
 
     def leave(self) -> None:
@@ -221,6 +225,24 @@ def test_output_of_an_operation(place: Place) -> None:
 
     reply = reply_in(transport).json
     assert (reply["output"], reply["next"], reply["live"], reply["status"]) == ("hello", 5, True, "queued")
+
+
+def test_client_that_hangs_up_while_it_waits_for_output(place: Place) -> None:
+    """Nothing waits for it any more, and the log has nothing to say of it; who asks again hears what comes."""
+    place.wired.api("POST", "/operations", {"computer": 1, "type": "execute-script"})
+    place.ask("/operations/1/output", method="GET")
+    before = len(place.wired.clock.getDelayedCalls())
+    with capturedLogs() as events:
+        place.ask("/operations/1/output?wait=30", method="GET")
+        assert len(place.wired.clock.getDelayedCalls()) > before
+
+        place.channel.connectionLost(Failure(ConnectionDone()))
+
+    assert len(place.wired.clock.getDelayedCalls()) == before
+    assert not [event for event in events if event["log_level"].name in ("warn", "error", "critical")]
+    transport = place.ask("/operations/1/output?wait=30", method="GET")
+    place.computer.write("hello")
+    assert reply_in(transport).json["output"] == "hello"
 
 
 def test_output_without_a_session(place: Place) -> None:

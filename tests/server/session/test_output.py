@@ -103,6 +103,22 @@ def test_look_waits_no_longer_than_it_wants(watching: Watching) -> None:
     assert found == [Look(text="", next=0, missed=0, progress={}, is_live=True, trouble=None)]
 
 
+def test_look_that_is_taken_back(watching: Watching) -> None:
+    """It is over at once, its time and its place are free, and others who look hear what comes."""
+    computer = watching.tailing()
+    before = len(watching.clock.getDelayedCalls())
+    looking = Deferred.fromCoroutine(watching.outputs.look(7, after=0, wait=30, find=lambda: computer))
+    other = watching.look(wait=30)
+
+    looking.cancel()
+
+    assert looking.called
+    assert len(watching.clock.getDelayedCalls()) == before + 1
+    computer.write("more")
+    assert [look.text for look in other] == ["more"]
+    assert len(watching.clock.getDelayedCalls()) == before
+
+
 def test_progress(watching: Watching) -> None:
     """How far it is can be seen, and wakes whoever waits."""
     computer = watching.tailing()
