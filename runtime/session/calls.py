@@ -45,6 +45,10 @@ _MOST_SMALL = 1024 * 1024
 class Asking(Protocol):
     """What calls need of a session."""
 
+    @property
+    def most_data(self) -> int:
+        """Octets of data that the peer holds for all requests together."""
+
     def request(
         self, name: bytes, args: Map, *, data: bytes | None, has_data: bool, bulk: bool, now: float
     ) -> int:
@@ -172,6 +176,8 @@ class Calls:
     def _ask(self, call: _Call) -> bool:
         """Whether the peer takes one more."""
         data = call.data
+        if data and not self._has_room(len(data)):
+            return False
         feeds = data is not None and len(data) > PIECE
         try:
             call.request = request = self._session.request(
@@ -191,6 +197,11 @@ class Calls:
             self._leaving.append(call)
         self._wake()
         return True
+
+    def _has_room(self, octets: int) -> bool:
+        """Whether the peer holds so many beside what it holds for us. What is more than it ever does it may refuse itself."""
+        held = sum(len(call.data or b"") for call in self._asked.values())
+        return not held or held + octets <= self._session.most_data
 
     def _wait(self, call: _Call) -> None:
         if len(self._waiting) >= MAX_WAITING:

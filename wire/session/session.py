@@ -189,6 +189,11 @@ class Session:
         """Whether the limit, and nothing else, kept `data_to_send` from giving more."""
         return self._reactor.has_more
 
+    @property
+    def most_data(self) -> int:
+        """Octets of command data that the peer holds for all that we ask at once; what it has not told yet is the usual."""
+        return self._reactor.peer_limits.data
+
     def next_deadline(self) -> float | None:
         """When to call `tick`; None once it is over."""
         state = self._machine.state

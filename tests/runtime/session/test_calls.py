@@ -14,6 +14,8 @@ from tests.runtime.session.pair import error_of, result_of
 class Session:
     """Notes what is asked of it."""
 
+    most_data = 1_000
+
     def __init__(self) -> None:
         self.consumed: list[tuple[int, int]] = []
         self.cancelled: list[int] = []

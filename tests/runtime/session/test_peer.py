@@ -136,6 +136,34 @@ def test_calls_with_data_keep_to_what_the_peer_takes_in_parts() -> None:
 
 
 @pytest.mark.conformance("N11")
+def test_calls_with_data_keep_to_what_the_peer_holds() -> None:
+    """As much as it said, over all that it is at work on; the rest waits, and none is refused for it."""
+    held = Held()
+    pair = Pair(server={"hold": held}, limits=Limits(data=1_000_000))
+    answers = [pair.client.call("hold", {"n": n}, data=bytes(400_000)) for n in range(5)]
+
+    for n in range(5):
+        pair.settle()
+        assert [asked.args[b"n"] for asked in held.asked] == list(range(min(n + 2, 5)))
+        held.answers[n].callback([n])
+    pair.settle()
+
+    assert [result_of(answer) for answer in answers] == [(n,) for n in range(5)]
+
+
+def test_a_call_with_more_data_than_the_peer_ever_holds() -> None:
+    """It waits for nothing: the peer says what it makes of it, and those behind it have their turn."""
+    pair = Pair(server={"size": lambda asked: [len(asked.data or b"")]}, limits=Limits(data=100_000))
+    answers = [pair.client.call("size", data=bytes(size)) for size in (60_000, 200_000, 60_000)]
+    pair.settle()
+
+    assert [result_of(answers[0]), result_of(answers[2])] == [(60_000,)] * 2
+    error = error_of(answers[1])
+    assert isinstance(error, CommandFailed)
+    assert error.code == "too-large"
+
+
+@pytest.mark.conformance("N11")
 def test_calls_that_wait_are_bounded() -> None:
     """A program that asks without end is told so, and what was asked before is not touched."""
     pair = Pair(server={"hold": Held()}, limits=Limits(active=1))
