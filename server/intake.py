@@ -28,7 +28,7 @@ from .ration import RationedLogger
 from .typed import Typed
 
 SMALL_OCTETS = 16 * 1024
-"""A body up to this is decoded at once: it takes less than handing it to another thread and back."""
+"""A plain body up to this is decoded at once: it takes less than handing it to another thread and back."""
 
 _LEVELS = {"exchange": LogLevel.info, "unregistered": LogLevel.debug, "registered": LogLevel.info}
 
@@ -51,6 +51,11 @@ class Envelope:
     """Address of the sender, for the log."""
     quiet: bool = False
     """Take the messages and say so; no messages back and no new token."""
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it takes next to no time to open; of what is packed nobody can tell."""
+        return not self.packed and len(self.body) <= SMALL_OCTETS
 
 
 class Intake:
@@ -101,8 +106,7 @@ class Intake:
             typed=self._typed,
         )
         try:
-            small = len(envelope.body) <= SMALL_OCTETS
-            parcel = opening() if small else await self._decoder.run(opening)
+            parcel = opening() if envelope.is_small else await self._decoder.run(opening)
         except UnknownLevel as unknown:
             raise _no_such_level(unknown.level) from None
         if envelope.level is not None and envelope.level != parcel.payload.server_api:

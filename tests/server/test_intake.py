@@ -141,15 +141,17 @@ def test_cut_at_every_octet(wired: WiredServer) -> None:
     assert wired.stored() == []
 
 
-def test_large_bodies_are_read_elsewhere() -> None:
-    """A body that takes time is decoded away from the reactor, a small one at once."""
+@pytest.mark.parametrize("packed", [False, True])
+def test_large_bodies_are_read_elsewhere(packed: bool) -> None:
+    """A body that takes time is decoded away from the reactor, also one that was packed small; a small one at once."""
     decoder = HeldWriter()
     wired = WiredServer(decoder=decoder)
     secure_id = wired.register()
-    large = client_payload(sequence=1, messages=[{"type": "a", "text": "x" * 20_000}])
+    large = cbor.encode(client_payload(sequence=1, messages=[{"type": "a", "text": "x" * 20_000}]))
     channel, transport = wired.connect()
 
-    channel.dataReceived(request_octets(*exchange_request(large, secure_id)))
+    body, headers = (deflate(large), {"Content-Encoding": "gzip"}) if packed else (large, {})
+    channel.dataReceived(request_octets(*exchange_request(body, secure_id, headers=headers)))
 
     assert transport.value() == b""
     decoder.release()
