@@ -6,7 +6,8 @@ here asks for. Ours keeps the body in memory, never more than the limit, and han
 
 A request that is turned away early, for its length or because it takes too long, is answered at once. But closing a
 connection whose client is still sending would destroy that answer on its way (the kernel resets the connection). So
-what still comes is read and dropped for a while, and the connection is closed when the client is done.
+what still comes is read and dropped for a while, and the connection is closed when the client is done. Where a head is
+too long nobody knows when that is: then it is closed when nothing has come for a moment.
 """
 
 from collections.abc import Callable
@@ -40,6 +41,9 @@ _SECONDS_PER_CROWD = 60.0
 """A crowd from one address is told of once in so long: it comes again as often as it is sent away."""
 _LINGER_FACTOR = 4
 """A client that was turned away may still send this many times the limit before it is cut off."""
+
+_QUIET_SECONDS = 2.0
+"""A client that was turned away while it sent its head, and sends nothing for so long, is done."""
 
 
 @frozen(kw_only=True)
@@ -116,6 +120,9 @@ class Channel(http.HTTPChannel):
         self._origin: str | None = None
         self._deadline: IDelayedCall | None = None
         self._is_fresh = False
+        self._is_ending = False
+        self._is_ended = False
+        self._dropped = 0
 
     def connectionMade(self) -> None:
         """Cut it off at once when there are too many."""
@@ -150,14 +157,37 @@ class Channel(http.HTTPChannel):
         return self._is_fresh and not self._buffer
 
     def dataReceived(self, data: bytes) -> None:
-        """More of a request."""
+        """More of a request, or of what nobody reads any more."""
         self._is_fresh = False
-        super().dataReceived(data)
+        if self._is_ending:
+            self._drop(len(data))
+        else:
+            super().dataReceived(data)
 
-    def lineReceived(self, line: bytes) -> None:
-        """A line of a head, also one that came together with the request before."""
+    def lineReceived(self, line: bytes) -> bool:
+        """A line of a head, also one that came together with the request before; whether it was the last that is read."""
         self._is_fresh = False
         super().lineReceived(line)
+        return self._is_ending
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A line that is longer than a head may be."""
+        self._refuse_head()
+
+    def end_with(self, answer: bytes) -> None:
+        """Write this last, to a client that may still be sending: drop what comes, and close when nothing does."""
+        self._is_ending, self.persistent = True, 0
+        self.clearLineBuffer()
+        self._arm(self.factory.limits.linger, self.cut_off)
+        self.setTimeout(_QUIET_SECONDS)
+        self.write(answer)
+
+    def timeoutConnection(self) -> None:
+        """Nothing has come for a while."""
+        if self._is_ending:
+            self._stop_dropping()
+        else:
+            super().timeoutConnection()
 
     def step_aside(self) -> None:
         """Let another protocol have the connection; it stays counted until it is lost."""
@@ -200,15 +230,36 @@ class Channel(http.HTTPChannel):
         else:
             self.cut_off()
 
+    def _drop(self, octets: int) -> None:
+        self.resetTimeout()  # of no effect once there is none
+        self._dropped += octets
+        if self._dropped > _LINGER_FACTOR * self.factory.limits.body_octets:
+            self._stop_dropping()
+
+    def _stop_dropping(self) -> None:
+        self.setTimeout(None)
+        if not self._is_ended:
+            self._is_ended = True
+            self.loseConnection()
+
     def _respondToBadRequestAndDisconnect(self) -> None:
         """The channel's way out for what is no HTTP: as it is, but saying something."""
+        if self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders:
+            self._refuse_head()
+        elif self.requests and self.requests[-1].startedWriting:
+            self.cut_off()
+        else:
+            self.write(_octets_of(_no_http(), "Bad Request"))
+            self.loseConnection()
+
+    def _refuse_head(self) -> None:
         if self.requests and self.requests[-1].startedWriting:
             self.cut_off()
             return
-        answer = refusal_answer(_no_http())
-        head = "".join(f"{name}: {value}\r\n" for name, value in _headers_of(answer, close=True))
-        self.write(f"HTTP/1.1 400 Bad Request\r\n{head}\r\n".encode() + answer.body)
-        self.loseConnection()
+        refused = _head_too_long(self.totalHeadersSize, self.maxHeaders)
+        text = "{peer} is turned away: {cause}"
+        self.factory.events.warn(text, peer=_peer_of(self.getPeer()), cause=refused.cause)
+        self.end_with(_octets_of(refused, "Request Header Fields Too Large"))
 
 
 @provider(INonQueuedRequestFactory)
@@ -350,6 +401,18 @@ def _peer_of(client: object) -> str:
 def _no_http() -> Refused:
     next_step = "check the client, or the proxy before it"
     return Refused(400, "this is no HTTP/1.1 request that can be read", next_step)
+
+
+def _head_too_long(octets: int, fields: int) -> Refused:
+    cause = f"the head of the request is longer than {octets} octets, or has more than {fields} fields"
+    return Refused(431, cause, "send a shorter path, and fewer and shorter headers")
+
+
+def _octets_of(refused: Refused, reason: str) -> bytes:
+    """The answer to what never became a request."""
+    answer = refusal_answer(refused)
+    head = "".join(f"{name}: {value}\r\n" for name, value in _headers_of(answer, close=True))
+    return f"HTTP/1.1 {refused.status} {reason}\r\n{head}\r\n".encode() + answer.body
 
 
 def _too_long(limit: int) -> Refused:

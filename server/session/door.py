@@ -163,9 +163,7 @@ class Door(Protocol):
         self._disarm()
         self._gate = None
         if isinstance(reason.value, Untaken):
-            text = "{peer} is turned away: {cause}"
-            peer = carrier_of(cast(ITransport, self.transport)).peer
-            self._channel.factory.events.warn(text, peer=peer, cause=str(reason.value))
+            self._tell_of(str(reason.value))
         if self._owner is not None and self._owner is not self._channel:
             self._owner.connectionLost(reason)
         self._channel.connectionLost(reason)
@@ -182,7 +180,7 @@ class Door(Protocol):
             self._owner = self._channel
             self._channel.dataReceived(found.octets)
         elif isinstance(found, TooLong):
-            self._turn_away(self._host.refuse_early(400, found.cause))
+            self._end(found.cause)
         else:
             self._serve(found)
 
@@ -228,6 +226,16 @@ class Door(Protocol):
         self._owner.makeConnection(self.transport)
         if early:
             self._owner.dataReceived(early)
+
+    def _end(self, cause: str) -> None:
+        """Of a head that is too long more may be on its way: only the channel reads on."""
+        self._tell_of(cause)
+        self._owner = self._channel
+        self._channel.end_with(self._host.refuse_early(400, cause))
+
+    def _tell_of(self, cause: str) -> None:
+        peer = carrier_of(cast(ITransport, self.transport)).peer
+        self._channel.factory.events.warn("{peer} is turned away: {cause}", peer=peer, cause=cause)
 
     def _turn_away(self, answer: bytes) -> None:
         assert self.transport is not None

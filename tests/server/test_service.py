@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection, RemoteDisconnected
 from pathlib import Path
 from typing import Any
@@ -193,6 +193,39 @@ def until_answered(connection: HTTPConnection) -> HTTPResponse:
             connection.close()
             time.sleep(0.05)
     raise AssertionError("there was no room")
+
+
+HEADS = (
+    ("431", b"GET /healthz HTTP/1.1\r\nX: %s\r\n\r\n" % (b"y" * 60_000)),
+    ("431", b"GET /healthz HTTP/1.1\r\n%s\r\n" % (b"X-Y: 12345\r\n" * 5_000)),
+    ("431", b"POST /message-system%s HTTP/1.1\r\n\r\n" % (b"y" * 60_000)),
+    ("400", b"GET /session/default HTTP/1.1\r\nX: %s\r\n\r\n" % (b"y" * 60_000)),
+    ("400", b"GET /session/default HTTP/1.1\r\n%s\r\n" % (b"X-Y: 12345\r\n" * 5_000)),
+)
+
+
+def test_heads_too_long(tmp_path: Path) -> None:
+    """Whoever sends one is answered, plain and under TLS, also when it sends more behind it before it reads."""
+    make_certificate(tmp_path)
+    tls = f"ssl:port=0:interface=127.0.0.1:privateKey={tmp_path}/key.pem:certKey={tmp_path}/cert.pem"
+    config = write_config(tmp_path, f'["tcp:port=0:interface=127.0.0.1", "{tls}"]')
+    context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+
+    with running(config) as (plain, secure), ExitStack() as stack:
+        asked = [(plain, status, head + more) for status, head in HEADS for more in (b"", b"z" * 1_000_000)]
+        asked += [(secure, status, head) for status, head in HEADS]
+        sent = []
+        for port, status, octets in asked:
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port["port"]), PATIENCE))
+            if port is secure:
+                connection = stack.enter_context(context.wrap_socket(connection, server_hostname="localhost"))
+            connection.sendall(octets)
+            sent.append((connection, status))
+
+        for connection, status in sent:
+            answer = connection.makefile("rb").read()
+            assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+            assert b"\r\nConnection: close\r\n" in answer
 
 
 def test_port_in_use(tmp_path: Path) -> None:

@@ -386,8 +386,6 @@ def test_pipeline(wired: WiredServer) -> None:
         b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"GET / HTTP/1.1\r\nTransfer-Encoding: odd\r\n\r\n",
         b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 600 + b"\r\n",
-        b"GET / HTTP/1.1\r\nX: " + b"y" * 17_000 + b"\r\n\r\n",
     ],
 )
 def test_no_http(wired: WiredServer, octets: bytes) -> None:
@@ -399,6 +397,98 @@ def test_no_http(wired: WiredServer, octets: bytes) -> None:
     assert connection.is_cut
     value = connection.transport.value()
     assert value == b"" or b'{"error"' in value
+
+
+TOO_LONG = (
+    b"GET /healthz HTTP/1.1\r\n" + b"X: y\r\n" * 600 + b"\r\n",
+    b"GET /healthz HTTP/1.1\r\n" + b"X-Y: %s\r\n" % (b"y" * 100) * 200 + b"\r\n",
+    b"GET /healthz HTTP/1.1\r\nX: " + b"y" * 60_000 + b"\r\n\r\n",
+    b"GET /" + b"y" * 60_000 + b" HTTP/1.1\r\n\r\n",
+    b"POST /message-system HTTP/1.1\r\nX: " + b"y" * 17_000,
+)
+"""Heads: too many fields, too many octets, in one line, in the first, without an end."""
+
+
+@pytest.mark.parametrize("head", TOO_LONG)
+@pytest.mark.parametrize("size", [100, 5_000, 100_000])
+def test_head_too_long(wired: WiredServer, head: bytes, size: int) -> None:
+    """Once it is longer than may be it is answered, with a cause; what still comes is dropped, and the log has a line."""
+    connection = Connection(wired)
+
+    with capturedLogs() as events:
+        for at in range(0, len(head), size):
+            connection.send(head[at : at + size])
+
+    assert (connection.reply.status, connection.reply.headers["connection"]) == (431, "close")
+    assert "longer than 16384 octets, or has more than 500 fields" in connection.reply.json["error"]
+    assert connection.transport.value().count(b"HTTP/1.1") == 1
+    assert connection.channel._buffer == b""
+    assert [event["peer"] for event in events if event["log_level"].name == "warn"] == ["192.0.2.7"]
+
+
+def test_longest_head(wired: WiredServer) -> None:
+    """Up to there it is read."""
+    head = b"GET /healthz HTTP/1.1\r\nX: %s\r\n" + b"X: y\r\n" * 499 + b"\r\n"
+    length = 16_384 - len(head.replace(b"\r\n", b"").replace(b"%s", b""))
+
+    fits, too_long = (wired.send_octets(head % (b"y" * size)) for size in (length, length + 1))
+
+    assert read_reply(fits).status == 200
+    assert read_reply(too_long).status == 431
+
+
+def test_answer_to_a_long_head_is_not_destroyed(wired: WiredServer) -> None:
+    """The connection stays while the client sends, and closes when nothing has come for two seconds."""
+    connection = Connection(wired)
+    connection.send(TOO_LONG[2])
+
+    for _ in range(5):
+        wired.clock.advance(1.9)
+        connection.send(b"x" * 700)
+        assert not connection.is_cut
+    wired.clock.advance(2)
+
+    assert connection.transport.disconnecting
+    connection.send(b"GET /healthz HTTP/1.1\r\n\r\n")
+    connection.lose()
+    assert connection.transport.value().count(b"HTTP/1.1") == 1
+    assert (wired.site.connections, wired.clock.getDelayedCalls()) == (0, [])
+
+
+def test_long_head_without_end(wired: WiredServer) -> None:
+    """Who goes on sending after the answer is cut off: after some octets, or some time."""
+    slow, fast = Connection(wired), Connection(wired)
+    for connection in (slow, fast):
+        connection.send(TOO_LONG[2])
+
+    fast.send(b"x" * 4_001)
+    for _ in range(10):
+        slow.send(b"x")
+        wired.clock.advance(1)
+
+    assert fast.transport.disconnecting
+    assert slow.transport.disconnected
+
+
+def test_long_head_behind_another_request(wired: WiredServer) -> None:
+    """The answer before it is whole."""
+    connection = Connection(wired)
+
+    connection.send(b"GET /healthz HTTP/1.1\r\n\r\n" + TOO_LONG[2])
+
+    first, second = connection.transport.value().split(b"HTTP/1.1 ")[1:]
+    assert (first[:3], second[:3]) == (b"200", b"431")
+
+
+def test_long_heads_are_rationed(wired: WiredServer) -> None:
+    """However many come, the log can be read."""
+    with capturedLogs() as events:
+        for _ in range(BURST + 50):
+            connection = Connection(wired)
+            connection.send(TOO_LONG[2])
+            connection.lose()
+
+    assert len(events) == BURST
 
 
 @given(st.lists(st.binary(max_size=50), max_size=5))

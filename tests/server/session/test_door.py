@@ -388,12 +388,37 @@ def test_turned_away_and_gone() -> None:
 
 @pytest.mark.conformance("F9")
 def test_head_too_long() -> None:
-    """A head without an end is refused."""
+    """A head without an end is refused; what still comes is dropped, for the answer would be lost, and the log has a line."""
     connected = Connected()
 
-    connected.send(HEAD[:-2] + b"X" * 9_000)
+    with capturedLogs() as events:
+        connected.send(HEAD[:-2] + b"X" * 9_000)
+        connected.send(b"X" * 60_000 + b"\r\n\r\n" + HEAD)
 
     assert connected.written.startswith(b"<400 the header block is longer")
+    assert connected.written.count(b"<") == 1
+    assert [event["peer"] for event in events] == ["192.0.2.7 port 5000"]
+    assert not connected.host.heads
+    connected.clock.advance(2)
+    assert connected.transport.disconnecting
+    connected.clock.advance(30)
+    assert connected.transport.disconnected
+
+
+@pytest.mark.parametrize("size", [100, 5_000, 100_000])
+def test_head_too_long_for_http(size: int) -> None:
+    """What the door passes on is answered as it is without a door, also on a connection that was used before."""
+    connected = Connected()
+    connected.send(request_octets("GET", "/healthz"))
+    connected.transport.clear()
+    head = b"GET /sessions HTTP/1.1\r\nX: " + b"y" * 60_000 + b"\r\n\r\n"
+
+    for at in range(0, len(head), size):
+        connected.send(head[at : at + size])
+
+    reply = read_reply(connected.written)
+    assert (reply.status, reply.headers["connection"]) == (431, "close")
+    connected.clock.advance(2)
     assert connected.transport.disconnecting
 
 
