@@ -103,7 +103,9 @@ class BrokerClient:
 
 def _why(error: OSError) -> str:
     if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
-        return "it is not running; start it, or name its configuration with --config"
+        # Whether its supervisor is about to start it again cannot be seen from here.
+        again = "If it was, `fieldpost run` or systemd starts it again in a while"
+        return f"it is not running. {again}; else start it, or name its configuration with --config"
     if isinstance(error, PermissionError):
         return "this user may not; run the command as root or as the broker's user"
     if isinstance(error, TimeoutError):

@@ -111,10 +111,21 @@ def test_large_status(path: Path, broker: ScriptedBroker) -> None:
         assert client.status() == status
 
 
-def test_nobody_there(path: Path) -> None:
-    """Without a broker, that is said, and what to do."""
-    with pytest.raises(BrokerAway, match="it is not running; start it"):
+@pytest.mark.parametrize("was_there", [False, True])
+def test_nobody_there(path: Path, was_there: bool) -> None:
+    """Without a broker, that is said, and what to do; nobody is sent to start what its supervisor is about to start again."""
+    if was_there:
+        with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as left:
+            left.bind(str(path))
+
+    with pytest.raises(BrokerAway) as raised:
         BrokerClient(path)
+
+    said = str(raised.value).partition(": ")[2]
+    assert said.startswith(
+        "it is not running. If it was, `fieldpost run` or systemd starts it again in a while"
+    )
+    assert said.endswith("else start it, or name its configuration with --config")
 
 
 @pytest.mark.process

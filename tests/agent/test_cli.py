@@ -121,7 +121,7 @@ def test_no_broker(file: Path, command: str) -> None:
     result = run(command, "--config", str(file))
 
     assert result.exit_code == 1
-    assert f"no broker answers at {file.parent}/broker.sock: it is not running; start it" in result.output
+    assert f"no broker answers at {file.parent}/broker.sock: it is not running. If it was" in result.output
 
 
 def test_configuration_from_the_environment(file: Path) -> None:
