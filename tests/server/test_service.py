@@ -19,6 +19,7 @@ import pytest
 
 from fieldpost.wire import cbor
 from fieldpost.wire.payload import ServerPayload
+from tests.server.launched import TAIL_CHARACTERS, Launched
 from tests.server.wired import client_payload, exchange_request, register_message
 
 pytestmark = pytest.mark.process
@@ -52,15 +53,9 @@ def write_config(folder: Path, listen: str, more: str = "") -> Path:
     return config
 
 
-def launch(config: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(config)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        cwd=config.parent,
-    )
+def launch(config: Path) -> Launched:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return Launched([sys.executable, "-c", PROGRAM, str(config)], config.parent, env=environment)
 
 
 @contextmanager
@@ -75,7 +70,7 @@ def running(config: Path) -> Iterator[list[dict[str, Any]]]:
     finally:
         if process.poll() is None:
             process.kill()
-            process.communicate()
+        process.communicate()
 
 
 def _ports(file: Path, process: "subprocess.Popen[str]") -> list[dict[str, Any]]:
@@ -113,6 +108,22 @@ def make_certificate(folder: Path) -> None:
         check=True,
         capture_output=True,
     )
+
+
+def test_output_that_nobody_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A process may say as much as it likes; all of it is there afterwards, and its end is in the report of a test that fails."""
+    program = (
+        "import sys; sys.stdout.write('o' * 300_000 + 'end'); sys.stderr.write('e' * 300_000); sys.exit(3)"
+    )
+
+    process = Launched([sys.executable, "-c", program], tmp_path)
+
+    assert process.wait(PATIENCE) == 3
+    assert process.communicate() == ("o" * 300_000 + "end", "e" * 300_000)
+    shown = capsys.readouterr().out
+    assert "ended with 3" in shown
+    assert "ooend\nee" in shown
+    assert len(shown) < 2 * TAIL_CHARACTERS + 100
 
 
 def test_life_of_a_server(tmp_path: Path) -> None:

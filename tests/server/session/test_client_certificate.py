@@ -63,7 +63,7 @@ def heard(config: Path) -> Iterator[tuple[int, list[str]]]:
     finally:
         if process.poll() is None:
             process.kill()
-            process.communicate()
+        process.communicate()
 
 
 def outcome(port: int, folder: Path, client: Issued | None, identity: dict[str, Any], life: int = 0) -> str:
