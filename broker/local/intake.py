@@ -4,7 +4,8 @@ The way of plugins' messages into the store.
 Every batch is checked as soon as it comes: each message on its own, so that one which may not pass is named and the
 others go on. One of a declared type must be what its declaration says, and is stored so: texts cut, octets as text where text is
 declared. What passed is committed in groups: while one transaction is on its way to the disk, what arrives gathers
-and goes into the next. A lone batch waits for nobody, and a crowd pays for one sync.
+and goes into the next. A lone batch waits for nobody, and a crowd pays for one sync. A group that finds the disk full is halved,
+since there may be room for some of it.
 
 The store takes a batch number that is not above the highest it has for one that it knows already. So batches of one
 source must never overtake each other: when one could not be stored, every later one of its source is turned away with
@@ -23,7 +24,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ...runtime.database import DatabaseError, DatabaseUnavailable
+from ...runtime.database import DatabaseError, DatabaseFull, DatabaseUnavailable
 from ...runtime.writer import Writer
 from ...wire import cbor
 from ...wire.catalogue.from_agents import AGENT_MESSAGES
@@ -78,7 +79,7 @@ class Source:
     def __init__(self, instance: str) -> None:
         self.instance = instance
         self.failed: int | None = None
-        """Lowest number that could not be stored; nothing later is taken before it."""
+        """Lowest number that could not be stored, until it has come again; nothing later is taken before it."""
         self.is_abandoned = False
 
     def abandon(self) -> None:
@@ -238,6 +239,9 @@ class Intake:
                     arrival, Unavailable(f"batch {source.failed} is not stored yet; send that again first")
                 )
             else:
+                if source.failed == arrival.send.batch:
+                    # It has come again. What is behind it may follow: should it fail once more, that comes to light first.
+                    source.failed = None
                 group.append(arrival)
                 octets += arrival.octets
                 messages += len(arrival.messages)
@@ -252,9 +256,6 @@ class Intake:
         if self.trouble is not None:
             self.log.info("messages are stored again")
             self.trouble = None
-        for arrival in group:
-            if arrival.source.failed == arrival.send.batch:
-                arrival.source.failed = None
         self._is_storing = False
         # First the next group, then the answers: the disk works while they are written.
         self._commit()
@@ -262,10 +263,9 @@ class Intake:
             self._answer(arrival, stored)
 
     def _not_stored(self, failure: Failure, group: list[_Arrival]) -> None:
-        if len(group) > 1 and not failure.check(DatabaseUnavailable):
-            # One of them may be the reason: the others shall not suffer from it.
-            self._ready.extendleft(reversed(group[1:]))
-            self._store_group(group[:1])
+        if len(group) > 1 and (most := _fewer(failure, group)):
+            self._ready.extendleft(reversed(group[most:]))
+            self._store_group(group[:most])
             return
         self._note(failure)
         error = Unavailable(f"not stored: {_cause(failure)}")
@@ -367,6 +367,15 @@ def _check_shape(send: Send) -> None:
         raise Refused(f"a batch of {len(send.messages)} messages; send at most {MAX_BATCH_MESSAGES} in one")
     if send.session_id is not None and len(send.session_id) > MAX_SESSION_ID_LENGTH:
         raise Refused("that `session-id` was never given out; ask for one with open-session")
+
+
+def _fewer(failure: Failure, group: list[_Arrival]) -> int:
+    """How many of a group that could not be stored to try alone; 0 when that would not help."""
+    if failure.check(DatabaseFull):
+        # There may be room for some of them.
+        return len(group) // 2
+    # One of them may be the reason, unless nothing can be stored: the others shall not suffer from it.
+    return 0 if failure.check(DatabaseUnavailable) else 1
 
 
 def _cause(failure: Failure) -> str:

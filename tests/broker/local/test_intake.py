@@ -215,17 +215,47 @@ class IntakeTests(SynchronousTestCase):
         assert [event["log_level"] for event in logged] == [LogLevel.error]
 
     def test_full_disk_fails_the_group(self) -> None:
-        """All batches of a transaction that found the disk full come again."""
+        """All batches of a transaction come again when the disk has no room for its first either."""
         self.writer.is_held = True
         answers = [self.take(number, load(number)) for number in (1, 2, 3)]
         self.writer.one()
-        self.writer.failures = [FULL]
+        self.writer.failures = [FULL, FULL]
 
         self.writer.go()
 
         self.successResultOf(answers[0])
         for answer in answers[1:]:
             self.failureResultOf(answer, Unavailable)
+
+    def test_what_fits_is_stored(self) -> None:
+        """What is too much for the disk at once goes in by and by, in order, as far as there is room."""
+        self.writer.is_held = True
+        answers = [self.take(number, load(number)) for number in range(1, 6)]
+        self.writer.one()
+        # All four and the half of them; the second half of that goes with the rest, which fails, and again alone.
+        self.writer.failures = [FULL, FULL]
+        for _ in range(3):
+            self.writer.one()
+        self.writer.failures = [FULL]
+        self.writer.go()
+
+        assert [self.successResultOf(answer).stored for answer in answers] == [1] * 5
+        assert self.values() == [1, 2, 3, 4, 5]
+        assert self.intake.trouble is None
+
+    def test_nothing_overtakes_a_half(self) -> None:
+        """When the first half finds no room, the second, of the same source, is not stored before it."""
+        self.writer.is_held = True
+        other = Source("two")
+        answers = [self.take(number, load(number)) for number in (1, 2, 3)]
+        answers.append(self.take(1, load("other"), source=other))
+        self.writer.one()
+        self.writer.failures = [FULL, FULL]
+
+        self.writer.go()
+
+        assert [type(self.result(answer)) for answer in answers] == [Stored, Unavailable, Unavailable, Stored]
+        assert self.values() == [1, "other"]
 
     def test_nothing_overtakes(self) -> None:
         """After a batch that failed no later one of its source is stored before it has come again."""
@@ -254,6 +284,21 @@ class IntakeTests(SynchronousTestCase):
         self.failureResultOf(first, Unavailable)
         self.failureResultOf(second, Unavailable)
         assert self.socket.store.last_batch("one") == 0
+
+    def test_nothing_overtakes_what_came_again(self) -> None:
+        """Batches that come again while another source's are stored keep their order, also before what comes later."""
+        self.writer.failures = [FULL]
+        self.failureResultOf(self.take(1, load(1)), Unavailable)
+        self.writer.is_held = True
+        answers = [self.take(1, load("other"), source=Source("two"))]
+        answers += [self.take(number, load(number)) for number in (1, 2)]
+        self.writer.one()
+        answers.append(self.take(3, load(3)))
+
+        self.writer.go()
+
+        assert [self.successResultOf(answer).stored for answer in answers] == [1] * 4
+        assert self.values() == ["other", 1, 2, 3]
 
     def test_lowest_failure_counts(self) -> None:
         """When a batch and one before it have failed, it is the first that must come again."""
