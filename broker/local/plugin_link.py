@@ -419,7 +419,12 @@ class PluginLink(CallProtocol):
         if intake.is_full:
             self.hold("the store is slow")
             intake.when_roomy(partial(self.release, "the store is slow"))
-        stored = await taken
+        try:
+            stored = await taken
+        except Unavailable:
+            # The store lets go of what was acknowledged when the server says so again: that may be all the room there is.
+            self._broker.exchanges.request(at_once=False)
+            raise
         if send.urgent and stored.stored:
             self._broker.exchanges.request(at_once=False)
         return stored

@@ -57,6 +57,8 @@ class StoreFile:
         self._now = now
         self._reserve = Reserve(f"{path}.reserve", 0 if path == MEMORY else limits.reserve_octets)
         self._connection: sqlite3.Connection | None = self._open()
+        self.is_refusing = False
+        """Whether what came last was refused."""
         with suppress(DatabaseFull):
             self._reserve.restore()
 
@@ -74,10 +76,10 @@ class StoreFile:
         try:
             return self._run_once(work)
         except DatabaseFull:
-            if not self._reserve.release():
+            released, emptied = self._reserve.release(), self._empty_log()
+            if not (released or emptied):
                 raise
-            self._empty_log()
-            return self._run_once(work)
+        return self._run_once(work)
 
     def run_new(self, work: Work[T]) -> T:
         """
@@ -85,19 +87,27 @@ class StoreFile:
 
         Raises DatabaseFull, with nothing stored.
         """
-        while not self._reserve.is_whole:
-            self._make_whole()
-        return self._run_once(work)
+        self.is_refusing = True
+        self._hold_reserve()
+        try:
+            result = self._run_once(work)
+        except DatabaseFull:
+            self._make_room()
+            self._hold_reserve()
+            result = self._run_once(work)
+        self.is_refusing = False
+        return result
 
     def require_room(self, octets: int) -> None:
         """
         To be asked in a transaction that writes much: it goes to the log first, then to the file, and takes both times.
 
-        Raises DatabaseFull when the disk has no room for that; the reserve is for others.
+        In the file it takes unused pages first. Raises DatabaseFull when the disk has no room for the rest; the reserve
+        is for others.
         """
         if octets >= _MUCH and self._path != MEMORY:
             disk = os.statvfs(self._path)
-            if disk.f_bavail * disk.f_frsize < 2 * octets:
+            if disk.f_bavail * disk.f_frsize < octets + max(0, octets - self._unused_octets()):
                 raise DatabaseFull(
                     f"{self._path}: {octets} octets cannot be stored now; free twice as much on its disk"
                 )
@@ -132,14 +142,36 @@ class StoreFile:
         with transaction(self._live()) as txn:
             return work(txn)
 
-    def _make_whole(self) -> None:
+    def _hold_reserve(self) -> None:
         """The disk may be full of what we have dropped since: give that back, little by little, and look again."""
-        try:
-            self._reserve.restore()
-        except DatabaseFull:
-            if not self._shrink(keep=0, most=_FEW_PAGES):
-                raise
-            self._empty_log()
+        while not self._reserve.is_whole:
+            try:
+                self._reserve.restore()
+            except DatabaseFull:
+                if not self._make_room():
+                    raise
+
+    def _make_room(self) -> bool:
+        """
+        Give the disk the log, and a few unused pages of the file; whether there was anything to give.
+
+        SQLite begins its log anew only after a commit, so never while all are refused. To empty it the file may have
+        to grow first: the reserve is lent for that.
+        """
+        emptied = self._empty_log()
+        if self._log_octets() and self._reserve.release():
+            emptied = self._empty_log()
+        with suppress(DatabaseFull):
+            if self._shrink(keep=0, most=_FEW_PAGES):
+                return self._empty_log()
+        return emptied
+
+    def _unused_octets(self) -> int:
+        connection = self._live()
+        (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        octets: int = free * size
+        return octets
 
     def _shrink(self, *, keep: int, most: int) -> int:
         """Cut unused pages off the file; how many."""
@@ -152,10 +184,22 @@ class StoreFile:
                 connection.executescript(f"PRAGMA incremental_vacuum({count})")
         return count
 
-    def _empty_log(self) -> None:
-        """Put what the log holds where it belongs, so that the log begins anew and needs no more space."""
+    def _empty_log(self) -> bool:
+        """
+        Put what the log holds where it belongs, so that the log begins anew and needs no more space.
+
+        Whether it had anything and has nothing now.
+        """
+        had = self._log_octets()
         with suppress(DatabaseError), translated(self._path):
             self._live().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return had > 0 and not self._log_octets()
+
+    def _log_octets(self) -> int:
+        try:
+            return os.path.getsize(f"{self._path}-wal")
+        except OSError:
+            return 0
 
     def _open(self) -> sqlite3.Connection:
         with translated(self._path):

@@ -177,6 +177,11 @@ def kept_txn(txn: sqlite3.Connection, sequence: int) -> int:
     return 0 if first is None else max(0, sequence - first)
 
 
+def drop_kept_txn(txn: sqlite3.Connection, sequence: int) -> None:
+    """Forget what was acknowledged."""
+    txn.execute("DELETE FROM outbox WHERE number < ?", (sequence,))
+
+
 def judge_txn(txn: sqlite3.Connection, position: Position, expected: int) -> Verdict:
     """What the number that the server expects means for the messages that have been numbered."""
     return judge_answer(
@@ -190,7 +195,7 @@ def judge_txn(txn: sqlite3.Connection, position: Position, expected: int) -> Ver
 def settle_txn(txn: sqlite3.Connection, position: Position, expected: int, verdict: Verdict) -> Position:
     """Move on, or back, to the number that the server expects (landscape 1.8)."""
     if verdict in (Verdict.ACKNOWLEDGED, Verdict.AHEAD):
-        txn.execute("DELETE FROM outbox WHERE number < ?", (position.sequence,))
+        drop_kept_txn(txn, position.sequence)
     next_number = position.next_number
     if verdict.resynchronizes:
         unnumber_txn(txn, _FIRST)

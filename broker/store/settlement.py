@@ -5,23 +5,29 @@ import sqlite3
 from ...wire.api import NEWEST_SERVER_API
 from .inbox import receive_txn
 from .lanes import read_lanes_txn, spoken
-from .outbox import judge_txn, numbered_txn, release_txn, settle_txn
+from .outbox import drop_kept_txn, judge_txn, numbered_txn, release_txn, settle_txn
 from .outgoing import pending
 from .own_messages import resynchronize_txn
 from .records import Answer, Settlement, State
 from .state import Position, read_position_txn, read_state_txn, storable, update_state_txn
 
 
-def commit_answer_txn(txn: sqlite3.Connection, answer: Answer, sent: int, now: int) -> Settlement:
+def commit_answer_txn(
+    txn: sqlite3.Connection, answer: Answer, sent: int, now: int, *, is_refusing: bool = False
+) -> Settlement:
     """
     Acknowledgement, resynchronization, token, server, level, digest, and the server's messages.
 
-    `sent` is how many messages the payload held that is answered: an answer without a number accepts these.
+    `sent` is how many messages the payload held that is answered: an answer without a number accepts these. A store
+    that is refusing what is new needs the room of what was acknowledged before: a server that says the same number
+    once more still has it.
     """
     old, position = read_state_txn(txn), read_position_txn(txn)
     expected = _expected(answer, position, sent)
     verdict = judge_txn(txn, position, expected)
     settled = settle_txn(txn, position, expected, verdict)
+    if is_refusing and answer.next_expected_sequence == position.sequence:
+        drop_kept_txn(txn, position.sequence)
     _remember_txn(txn, old, answer)
     state = read_state_txn(txn)
     released = _release_txn(txn, state, settled)

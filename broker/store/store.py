@@ -173,7 +173,10 @@ class Store:
 
         Raises Malformed for a number that cannot be; then nothing is taken.
         """
-        settlement = self._file.run(lambda txn: commit_answer_txn(txn, answer, self._sent, self._time()))
+        is_refusing = self._file.is_refusing
+        settlement = self._file.run(
+            lambda txn: commit_answer_txn(txn, answer, self._sent, self._time(), is_refusing=is_refusing)
+        )
         if settlement.pending == 0:
             self._file.give_back()
         return settlement

@@ -241,6 +241,15 @@ class SendTests(LinkTestCase):
         self.successResultOf(line.send(2, LOAD, urgent=True))
         assert self.socket.exchanges == [False]
 
+    def test_not_stored(self) -> None:
+        """A batch that the store cannot take asks for an urgent exchange, which may make room."""
+        line = self.socket.greeted("load")
+        self.socket.writer.failures = [DatabaseFull("the disk is full")]
+
+        self.failureResultOf(line.send(1, LOAD), Unavailable)
+
+        assert self.socket.exchanges == [False]
+
     def test_foreign_plugin(self) -> None:
         """A process sends only for the plugins that it named."""
         line = self.socket.greeted("disk")

@@ -5,7 +5,7 @@ import resource
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -87,6 +87,29 @@ class TestFull:
 
         assert store.add([big])[0].stored == 100
 
+    def test_kept_makes_room(self, tmp_path: Path) -> None:
+        """While new messages are refused, those that are acknowledged go once the server has said so twice."""
+        store = open_store(str(tmp_path / "store"))
+        add_values(store, range(1_000))
+        begin(store, 1_000)
+        store.commit_answer(answer(1_000))
+        begin(store)
+        store.commit_answer(answer(1_000))
+        limit_pages(store, 0)
+        big = batch(1, new(value="x" * 20_000))
+        with pytest.raises(DatabaseFull):
+            store.add([big])
+
+        begin(store)
+        store.commit_answer(answer())
+        # That was no word of the server's on what it has.
+        with pytest.raises(DatabaseFull):
+            store.add([big])
+        begin(store)
+        store.commit_answer(answer(1_000))
+
+        assert store.add([big])[0].stored == 1
+
     def test_reserve_is_used(self, tmp_path: Path) -> None:
         """When even what makes room finds none, the reserve is given up; then nothing new is let in."""
         store = open_store(str(tmp_path / "store"), reserve_octets=50_000)
@@ -161,6 +184,16 @@ class TestFull:
         assert not (tmp_path / "store.reserve").exists()
         open_store(path, reserve_octets=reserve_octets).close()
 
+    def test_log_begins_anew(self, tmp_path: Path) -> None:
+        """Where the log itself has taken the room that there was, it gives it back: nothing is refused for ever."""
+        with file_limit(1_000_000), closing(open_store(str(tmp_path / "store"))) as store:
+            for number in range(1, 61):
+                store.add([batch(number, *(new(value="x" * 1_000) for _ in range(50)))])
+                begin(store, 50)
+                store.commit_answer(answer())
+
+            assert store.last_batch("run-1") == 60
+
     def test_log_cannot_be_emptied(self, tmp_path: Path) -> None:
         """A reader in the way of the log is no reason to fail."""
         store = open_store(str(tmp_path / "store"), reserve_octets=50_000)
@@ -192,12 +225,14 @@ class TestFull:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 24 MiB."""
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A disk of 24 MiB, or as many as the test says."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={getattr(request, 'param', 24)}m", "none", str(disk)],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip("only root can mount a disk of its own")
@@ -232,6 +267,29 @@ class TestRealDisk:
             assert len(sent) == 200 * (number - 1) == 200 * store.last_batch("run-1")
             assert store.add([batch(number, new())])[0].stored == 1
 
+    @pytest.mark.parametrize("small_disk", [10, 16, 28], indirect=True)
+    def test_little_beside_the_reserve(self, small_disk: Path) -> None:
+        """With little room beside the reserve the store fills, is sent, and fills again, as often as may be."""
+        with closing(open_store(str(small_disk / "store"), reserve_octets=8 * 1024 * 1024)) as store:
+            number = added = sent = 0
+            for messages in (5, 5, 170, 170, 340, 5):
+                before = number
+                with suppress(DatabaseFull):
+                    while True:
+                        fill = (new(value="x" * 3_000) for _ in range(messages))
+                        store.add([batch(number + 1, *fill)])
+                        number += 1
+                        added += messages
+                assert number > before
+                # The last exchange has no messages; its answer lets go of what the one before it has kept.
+                while outgoing := begin(store, 1_000, 8_000_000).messages:
+                    sent += len(outgoing)
+                    store.commit_answer(answer())
+                store.commit_answer(answer(sent))
+
+            assert store.last_batch("run-1") == number
+            assert sent == added
+
     def test_filled_by_others(self, small_disk: Path) -> None:
         """Filled by somebody else, it refuses what is new, sends what it has, and goes on when there is room."""
         with closing(open_store(str(small_disk / "store"), reserve_octets=8_000_000)) as store:
@@ -255,6 +313,31 @@ class TestRealDisk:
             add(store, new(value=7))
             assert values(begin(store)) == [7]
             assert not store.status().full
+
+    def test_file_grows_for_the_log(self, small_disk: Path) -> None:
+        """The log has no room to be emptied into, on a disk that others filled: the reserve is lent, and whole again."""
+        with closing(open_store(str(small_disk / "store"), reserve_octets=8 * 1024 * 1024)) as store:
+            for _ in range(50):
+                add(store, *(new(value="x" * 1_000) for _ in range(5)))
+            self.fill(small_disk)
+
+            for _ in range(5):
+                add(store, new(value="x" * 100_000))
+
+            assert not store.status().full
+
+    def test_unused_pages_are_room(self, small_disk: Path) -> None:
+        """A large batch needs room for the log only, where the file has pages that it does not use."""
+        with closing(open_store(str(small_disk / "store"), reserve_octets=8 * 1024 * 1024)) as store:
+            for _ in range(6):
+                add(store, new(value="x" * 600_000))
+            for _ in range(2):
+                begin(store, 1_000, 8_000_000)
+                store.commit_answer(answer())
+                add(store, new())
+            self.fill(small_disk)
+
+            add(store, *(new(value="x" * 1_000_000) for _ in range(4)))
 
     def test_large_batch(self, small_disk: Path) -> None:
         """A batch that would fit once but not twice is refused, and what is there can still be sent."""
