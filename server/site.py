@@ -164,11 +164,10 @@ class Channel(http.HTTPChannel):
         else:
             super().dataReceived(data)
 
-    def lineReceived(self, line: bytes) -> bool:
-        """A line of a head, also one that came together with the request before; whether it was the last that is read."""
+    def lineReceived(self, line: bytes) -> None:
+        """A line of a head, also one that came together with the request before."""
         self._is_fresh = False
         super().lineReceived(line)
-        return self._is_ending
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line that is longer than a head may be."""
@@ -176,7 +175,7 @@ class Channel(http.HTTPChannel):
 
     def end_with(self, answer: bytes) -> None:
         """Write this last, to a client that may still be sending: drop what comes, and close when nothing does."""
-        self._is_ending, self.persistent = True, 0
+        self._is_ending, self._is_fresh, self.persistent = True, False, 0
         self.clearLineBuffer()
         self._arm(self.factory.limits.linger, self.cut_off)
         self.setTimeout(_QUIET_SECONDS)

@@ -405,6 +405,22 @@ def test_head_too_long() -> None:
     assert connected.transport.disconnected
 
 
+def test_head_too_long_on_a_used_connection() -> None:
+    """Nothing that comes behind its answer is looked at, as little as on a new one."""
+    connected = Connected()
+    connected.send(request_octets("GET", "/healthz"))
+    connected.transport.clear()
+
+    connected.send(HEAD[:-2] + b"X" * 9_000)
+    connected.send(HEAD)
+    connected.send(request_octets("GET", "/healthz"))
+
+    assert connected.written.startswith(b"<400 ")
+    assert connected.written.count(b"<") == 1
+    assert b"200 OK" not in connected.written
+    assert not connected.host.heads
+
+
 @pytest.mark.parametrize("size", [100, 5_000, 100_000])
 def test_head_too_long_for_http(size: int) -> None:
     """What the door passes on is answered as it is without a door, also on a connection that was used before."""
