@@ -50,6 +50,7 @@ class Computer:
     doubted: int | None = None
     token: bytes | None = None
     previous_token: bytes | None = None
+    """What is to be known of the tokens before it; see tokens.Tokens.note."""
     client_types: bytes | None = None
     client_types_hash: bytes | None = None
 

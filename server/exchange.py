@@ -33,7 +33,7 @@ from .outgoing import Repetition, Window, acknowledge_txn, is_queued_txn, queue_
 from .parcel import Parcel
 from .policy import BEFORE_APPROVAL, AcceptedTypes, Policy
 from .registration import Denial, Register, register_txn
-from .tokens import Presented, judge_token
+from .tokens import Presented, Tokens
 from .typed import store_parts_txn
 
 
@@ -83,12 +83,15 @@ class Exchange:
         computer = find_by_secure_id_txn(txn, parcel.secure_id)
         if computer is None or computer.status is not Status.APPROVED:
             return self._disown(parcel, "unknown id")
-        presented = judge_token(parcel.token, current=computer.token, previous=computer.previous_token)
+        tokens = Tokens.read(computer.token, computer.previous_token)
+        presented = tokens.judge(parcel.token)
         if presented is Presented.FOREIGN:
             return self._disown(parcel, "clone", computer)
         if quiet:
             return self._take_quietly_txn(txn, computer, parcel, now)
-        return self._take_known_txn(txn, computer, parcel, presented, now)
+        tokens = tokens.after(parcel.token, self._new_token)
+        computer = evolve(computer, token=tokens.newest, previous_token=tokens.note)
+        return self._take_known_txn(txn, computer, parcel, now, vouched=presented is Presented.NEWEST)
 
     def _take_quietly_txn(self, txn: Connection, computer: Computer, parcel: Parcel, now: float) -> Outcome:
         payload = parcel.payload
@@ -104,12 +107,11 @@ class Exchange:
         return _outcome(answer, computer, admission, strays)
 
     def _take_known_txn(
-        self, txn: Connection, computer: Computer, parcel: Parcel, presented: Presented, now: float
+        self, txn: Connection, computer: Computer, parcel: Parcel, now: float, *, vouched: bool
     ) -> Outcome:
         payload = parcel.payload
         admission = admit(expected=computer.expected, sequence=payload.sequence, count=len(payload.messages))
         strays = _store_txn(txn, computer, parcel, admission, now)
-        vouched = presented is Presented.FRESH
         computer = acknowledge_txn(txn, computer, payload.next_expected_sequence, vouched=vouched)
         self._announce_types_txn(txn, computer, payload)
         filler = {"type": ACCEPTED_TYPES, "types": list(self._policy.accepted.types)}
@@ -119,8 +121,6 @@ class Exchange:
             _with_client_types(computer, payload),
             expected=computer.expected + admission.take,
             last_exchange=now,
-            token=self._new_token(),
-            previous_token=None if vouched else computer.token,
         )
         save_exchange_txn(txn, computer)
         return _outcome(self._answer(computer.expected, messages, computer), computer, admission, strays)

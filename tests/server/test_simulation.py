@@ -140,6 +140,8 @@ LATE_WITHOUT_TOKEN = ["request lost", "late"]
 )
 @example(["fine", "late", "fine", "message", "fine", "fine", "deliver late", "message", "fine"])
 @example([*REGISTERED, "operation", "message", "answer lost", "restart", "twice", "answer lost"])
+@example([*REGISTERED, "late", "fine", "deliver late"])
+@example([*REGISTERED, "late", "operation", "fine", "deliver late"])
 def test_everything_once(steps: list[str]) -> None:
     """Whatever is lost, repeated or late: messages once and in order, operations once, one computer."""
     with TemporaryDirectory() as folder:
